@@ -1,0 +1,109 @@
+"""What can go wrong, shaped by what the caller can do about it.
+
+    CoordinatorError
+    ├── Refused            the request can't be done as it stands; nothing was stored
+    │   ├── Malformed          its form is wrong: the fields and how to mend them
+    │   ├── NotAuthenticated   no key, or one that isn't known
+    │   ├── NotAllowed         the key may not do this
+    │   ├── NotFound           nothing of that id that the caller may see
+    │   ├── KeyReused          the idempotency key belongs to another request
+    │   ├── KeySpent           the idempotency key's window is over
+    │   └── StaleVersion       the order was changed since the client read it
+    └── Busy               the request is fine; try again after `retry_after_s`
+        ├── Overloaded         more work is waiting than the stages can finish in time
+        ├── TooManyRequests    this key's rate limit
+        └── StoreAway          the database can't be reached
+
+HTTP is added in `ingress/problems.py` only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class CoordinatorError(Exception):
+    code: ClassVar[str] = "ERROR"
+
+
+class Refused(CoordinatorError):
+    code: ClassVar[str] = "REFUSED"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a request: where (a JSON pointer), a stable code, and the mend in words."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class Malformed(Refused):
+    code: ClassVar[str] = "MALFORMED"
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        super().__init__("; ".join(f"{fault.pointer or '/'}: {fault.detail}" for fault in faults))
+        self.faults = faults
+
+
+class NotAuthenticated(Refused):
+    code: ClassVar[str] = "NOT_AUTHENTICATED"
+
+
+class NotAllowed(Refused):
+    code: ClassVar[str] = "NOT_ALLOWED"
+
+
+class NotFound(Refused):
+    code: ClassVar[str] = "NOT_FOUND"
+
+    def __init__(self, noun: str, wanted: str) -> None:
+        super().__init__(f"no {noun} {wanted} that this key may see")
+
+
+class KeyReused(Refused):
+    """The same Idempotency-Key came with another request; use a new key for a new request."""
+
+    code: ClassVar[str] = "IDEMPOTENCY_KEY_REUSED"
+
+
+class KeySpent(Refused):
+    """The key's window is over and its work is done; `intent_id` tells what came of it."""
+
+    code: ClassVar[str] = "IDEMPOTENCY_KEY_SPENT"
+
+    def __init__(self, intent_id: str) -> None:
+        super().__init__(f"this Idempotency-Key made intent {intent_id}, and its window is over; nothing was sent again")
+        self.intent_id = intent_id
+
+
+class StaleVersion(Refused):
+    """The order was changed since the client read it; read it again, then decide."""
+
+    code: ClassVar[str] = "STALE_VERSION"
+
+    def __init__(self, order_id: str, *, expected: int, found: int) -> None:
+        super().__init__(f"order {order_id} is at version {found}, not {expected}")
+        self.order_id, self.expected, self.found = order_id, expected, found
+
+
+class Busy(CoordinatorError):
+    code: ClassVar[str] = "BUSY"
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(Busy):
+    code: ClassVar[str] = "OVERLOADED"
+
+
+class TooManyRequests(Busy):
+    code: ClassVar[str] = "RATE_LIMITED"
+
+
+class StoreAway(Busy):
+    code: ClassVar[str] = "STORE_UNAVAILABLE"
