@@ -1,0 +1,68 @@
+"""What every broker adapter offers: our words in, our words out; no exception for what a broker or a network does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from domain.capabilities import Capabilities
+from domain.instruments import Instrument
+from domain.orders import Order
+from domain.outcomes import BookRow, Outcome, Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One account's open session at its broker. Secrets never show in a repr, a log or an error."""
+
+    account_id: str
+    broker: str
+    api_key: str = field(repr=False)
+    api_secret: str = field(repr=False)
+    access_token: str = field(repr=False)
+    calendar: str = "NSE"  # "SIM" for simulated accounts: always open
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An order with the instrument it is for."""
+
+    order: Order
+    instrument: Instrument
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What a postback lets us suspect: it is never applied, only followed by an authenticated read."""
+
+    broker_order_id: str | None
+    verified: bool  # its checksum was right, where the broker has one
+
+
+class Adapter(Protocol):
+    """One broker's dialect over HTTP."""
+
+    name: str
+    capabilities: Capabilities
+
+    def place(self, session: Session, lines: Sequence[Line], *, timeout_s: float) -> Sequence[Outcome]:
+        """Place the lines of one call; one outcome per line, in the same order.
+
+        At most `capabilities.lines_per_call` lines, all of one intent. Each order's `broker_tag` travels along. Makes
+        one HTTP request (after a multi-place refused as a whole for bad lines: one more, without these); raises
+        nothing for what a broker or the network does: that is an outcome.
+        """
+        ...
+
+    def book(self, session: Session, *, timeout_s: float) -> Sequence[BookRow] | Unreadable:
+        """Every order of the account's day, each with its fills where it has any."""
+        ...
+
+    def cancel(self, session: Session, broker_order_id: str, *, timeout_s: float) -> Outcome:
+        """Ask for a cancel; Accepted means asked for, not cancelled."""
+        ...
+
+    def hint(self, session: Session, headers: dict[str, str], body: bytes) -> Hint | None:
+        """What a postback points at, or None where it makes no sense. Takes any bytes."""
+        ...
