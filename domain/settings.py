@@ -1,0 +1,44 @@
+"""Settings an admin may change while the system runs; every one has a default that is safe."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """Amounts are paise. None means no limit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # the door
+    max_orders_per_batch: int = Field(default=20, ge=1, le=500)
+    idempotency_window_s: int = Field(default=300, ge=1)
+    max_unsent_s: int = Field(default=120, ge=1)  # past it an unsent order is EXPIRED_UNSENT
+    admission_age_s: float = Field(default=2.0, gt=0)  # due work older than this: new intents get 503
+    admission_rows: int = Field(default=200_000, ge=1)  # due rows, when ages can't be read
+
+    # risk, per account
+    order_value_max_paise: int | None = 50_000_000  # ₹5,00,000 for equity
+    derivative_value_max_paise: int | None = 500_000_000  # ₹50,00,000 notional
+    quantity_max: int | None = 1_000_000
+    open_orders_max: int | None = 1_000
+    orders_per_s_max: int | None = 100
+    exposure_max_paise: int | None = 100_000_000_000
+    price_deviation_ppm: int | None = None  # from the reference price; None: the band alone
+    restricted: tuple[str, ...] = ()  # instruments nobody may trade here
+
+    # margin
+    margin_buffer_ppm: int = Field(default=30_000, ge=0)
+
+    # routing
+    fallback_brokers: tuple[str, ...] = ("upstox", "zerodha")
+    strategy_brokers: dict[str, str] = Field(default_factory=dict)
+
+    # dispatch
+    place_timeout_s: float = Field(default=10.0, gt=0)
+    read_timeout_s: float = Field(default=10.0, gt=0)
+    lease_margin_s: float = Field(default=5.0, gt=0)
+    dispatch_tries: int = Field(default=8, ge=1)
+
+    # the safe distance for a proof of absence, per broker where it differs
+    proof_s: float = Field(default=60.0, gt=0)
