@@ -8,6 +8,7 @@ from typing import Protocol
 
 from domain.capabilities import Capabilities
 from domain.instruments import Instrument
+from domain.money import Money
 from domain.orders import Order
 from domain.outcomes import BookRow, Outcome, Unreadable
 
@@ -40,27 +41,58 @@ class Hint:
     verified: bool  # its checksum was right, where the broker has one
 
 
+@dataclass(frozen=True, slots=True)
+class Funds:
+    """An account's money as its broker counts it: what may still be used, and what is in use."""
+
+    available: Money
+    used: Money
+
+
 class Adapter(Protocol):
-    """One broker's dialect over HTTP."""
+    """One broker's dialect over HTTP.
+
+    Every call ends within `timeout_s`. Calls that change something take `send_by`, a time on the boot clock
+    (`brokers.transport.boot_clock`), the end of the caller's lease: past it no byte of a request leaves, and the
+    outcome is NotSent. A process that was stopped and wakes up late sends nothing.
+    """
 
     name: str
     capabilities: Capabilities
 
-    def place(self, session: Session, lines: Sequence[Line], *, timeout_s: float) -> Sequence[Outcome]:
+    def place(
+        self, session: Session, lines: Sequence[Line], *, timeout_s: float, send_by: float | None = None
+    ) -> Sequence[Outcome]:
         """Place the lines of one call; one outcome per line, in the same order.
 
         At most `capabilities.lines_per_call` lines, all of one intent. Each order's `broker_tag` travels along. Makes
         one HTTP request (after a multi-place refused as a whole for bad lines: one more, without these); raises
-        nothing for what a broker or the network does: that is an outcome.
+        nothing for what a broker or the network does: that is an outcome. A line that can't be said in the broker's
+        words is Refused with code `NOT_TRANSLATABLE`, and the others go.
         """
         ...
 
     def book(self, session: Session, *, timeout_s: float) -> Sequence[BookRow] | Unreadable:
-        """Every order of the account's day, each with its fills where it has any."""
+        """Every order of the account's day, each with its fills where it has any.
+
+        Two reads, orders first and then trades: fills may run ahead of `filled_quantity`.
+        """
         ...
 
-    def cancel(self, session: Session, broker_order_id: str, *, timeout_s: float) -> Outcome:
-        """Ask for a cancel; Accepted means asked for, not cancelled."""
+    def modify(
+        self, session: Session, broker_order_id: str, line: Line, *, timeout_s: float, send_by: float | None = None
+    ) -> Outcome:
+        """Ask for the terms that `line.order` has now (its quantity is the total); Accepted means asked for."""
+        ...
+
+    def cancel(
+        self, session: Session, broker_order_id: str, *, timeout_s: float, send_by: float | None = None
+    ) -> Outcome:
+        """Ask for a cancel; Accepted means asked for, not cancelled. Refused may mean that it is over: read the book."""
+        ...
+
+    def funds(self, session: Session, *, timeout_s: float) -> Funds | Unreadable:
+        """What the account has at the broker."""
         ...
 
     def hint(self, session: Session, headers: dict[str, str], body: bytes) -> Hint | None:

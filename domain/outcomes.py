@@ -26,10 +26,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """Provably not taken: no byte of the request left, or a documented rate-limit answer."""
+    """Provably not taken: no byte of the request left, or an answer that documents it (rate limit, dead session)."""
 
     why: str
     retry_after_s: float | None = None
+    session_dead: bool = False  # the account needs a new login before anything is sent again
 
 
 @dataclass(frozen=True, slots=True)
