@@ -1,0 +1,154 @@
+"""Commands: claimed when due, written back in sets; and the claims that show who holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from domain.commands import Command, CommandKind, CommandState
+from store.unit import Unit, array, text_array
+
+_COLUMNS = "order_id, seq, kind, stage, state, due_at, attempts, deaths, fence, error"
+_KINDS = {member.value: member for member in CommandKind}
+_STATES = {member.value: member for member in CommandState}
+
+_CLAIM = f"""
+select {_COLUMNS} from commands
+where stage = %s and state = 'READY' and due_at > %s and due_at <= %s and deaths = 0
+order by due_at limit %s for update skip locked
+"""  # noqa: S608
+
+_CLAIM_SUSPECT = f"""
+select {_COLUMNS} from commands
+where stage = %s and state = 'READY' and due_at <= %s and deaths > 0
+order by due_at limit 1 for update skip locked
+"""  # noqa: S608
+
+_CLAIM_THESE = f"""
+select {_COLUMNS} from commands
+where (order_id, seq) in (select * from unnest(%s::uuid[], %s::int[])) and stage = %s and state = 'READY'
+    and due_at <= %s
+for update skip locked
+"""  # noqa: S608
+
+
+def claim(unit: Unit, stage: str, *, since: datetime, now: datetime, limit: int) -> list[Command]:
+    """Lock what is due and ready at a stage, oldest first, skipping what others hold and what killed a worker.
+
+    `since` leaves out what fell due before it. Where a reader holds an old snapshot, dead entries at the old end of
+    the index can't be cleaned away, and a claim that began there would walk over all of them each time.
+    """
+    return [_command(row) for row in unit.rows(_CLAIM, (stage, since, now, limit))]
+
+
+def claim_suspect(unit: Unit, stage: str, now: datetime) -> list[Command]:
+    """At most one command that was in the hands of a worker that died: it is taken alone."""
+    return [_command(row) for row in unit.rows(_CLAIM_SUSPECT, (stage, now))]
+
+
+def claim_these(unit: Unit, stage: str, keys: Sequence[tuple[str, int]], now: datetime) -> list[Command]:
+    """Lock those of the given commands that are ready at the stage and held by nobody."""
+    ids, seqs = array([key[0] for key in keys]), array([key[1] for key in keys])
+    return [_command(row) for row in unit.rows(_CLAIM_THESE, (ids, seqs, stage, now))]
+
+
+def lock(unit: Unit, order_ids: Sequence[str], *, seq: int = 0) -> dict[str, Command]:
+    """The orders' commands of one seq (0 is the placement), by order id; locked in the order of their ids."""
+    rows = unit.rows(
+        f"select {_COLUMNS} from commands where order_id = any(%s::uuid[]) and seq = %s order by order_id for update",  # noqa: S608
+        (array(order_ids), seq),
+    )
+    return {row[0]: _command(row) for row in rows}
+
+
+def _command(row: tuple[Any, ...]) -> Command:
+    order_id, seq, kind, stage, state, due_at, attempts, deaths, fence, error = row
+    return Command(
+        order_id=order_id,
+        seq=seq,
+        kind=_KINDS[kind],
+        stage=stage,
+        state=_STATES[state],
+        due_at=due_at,
+        attempts=attempts,
+        deaths=deaths,
+        fence=fence,
+        error=error,
+    )
+
+
+_SAVE = """
+update commands c set stage = v.stage, state = v.state, due_at = v.due_at, attempts = v.attempts, deaths = v.deaths,
+    fence = v.fence, error = v.error, done_at = v.done_at
+from unnest(%s::uuid[], %s::int[], %s::text[], %s::text[], %s::timestamptz[], %s::int[], %s::int[], %s::int[],
+            %s::text[], %s::timestamptz[])
+    as v (order_id, seq, stage, state, due_at, attempts, deaths, fence, error, done_at)
+where c.order_id = v.order_id and c.seq = v.seq
+"""
+
+
+def save(unit: Unit, commands: Sequence[Command]) -> None:
+    """Write back locked commands, in one statement."""
+    unit.run(
+        _SAVE,
+        (
+            array([command.order_id for command in commands]),
+            array([command.seq for command in commands]),
+            array([command.stage for command in commands]),
+            array([command.state for command in commands]),
+            array([command.due_at.isoformat() for command in commands]),
+            array([command.attempts for command in commands]),
+            array([command.deaths for command in commands]),
+            array([command.fence for command in commands]),
+            text_array([command.error for command in commands]),
+            array([command.done_at and command.done_at.isoformat() for command in commands]),
+        ),
+    )
+
+
+def insert_placements(unit: Unit, order_ids: Sequence[str], stage: str, at: datetime) -> None:
+    unit.run(
+        "insert into commands (order_id, seq, kind, stage, state, due_at)"
+        " select id, 0, 'PLACE', %s, 'READY', %s from unnest(%s::uuid[]) as v (id)",
+        (stage, at, array(order_ids)),
+    )
+
+
+def oldest_due(unit: Unit, now: datetime, since: datetime) -> dict[tuple[str, str], tuple[datetime, int]]:
+    """Per (stage, state) of due work: when the oldest fell due, and how many there are."""
+    rows = unit.rows(
+        "select stage, state, min(due_at), count(*) from commands"
+        " where state in ('READY', 'SENDING') and due_at <= %s and due_at > %s group by stage, state",
+        (now, since),
+    )
+    return {(stage, state): (oldest, count) for stage, state, oldest, count in rows}
+
+
+# Claims: committed on a connection of their own while the claimed rows are locked, closed with the work itself. An
+# open claim over unlocked rows means that its worker died.
+
+
+def open_claim(unit: Unit, worker: str, stage: str, order_ids: Sequence[str]) -> int:
+    rows = unit.rows(
+        "insert into claims (worker, stage, order_ids) values (%s, %s, %s::uuid[]) returning id",
+        (worker, stage, array(order_ids)),
+    )
+    return int(rows[0][0])
+
+
+def close_claim(unit: Unit, claim_id: int) -> None:
+    unit.run("delete from claims where id = %s", (claim_id,))
+
+
+def forget_claims(unit: Unit, worker: str) -> None:
+    """Close what this worker left open when its own transaction failed: it lives, so nobody killed it."""
+    unit.run("delete from claims where worker = %s", (worker,))
+
+
+def open_claims(unit: Unit, *, older_than_s: float) -> list[tuple[int, str, str, list[str]]]:
+    rows = unit.rows(
+        "select id, worker, stage, order_ids::text[] from claims where opened_at < now() - make_interval(secs => %s)",
+        (older_than_s,),
+    )
+    return [(claim_id, worker, stage, list(order_ids)) for claim_id, worker, stage, order_ids in rows]

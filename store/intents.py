@@ -1,0 +1,90 @@
+"""Intents: what a client asked, once per idempotency key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from domain.intents import Acceptance, AcceptedLine
+from domain.lifecycle import TERMINAL
+from store.unit import Unit, array, text_array
+
+
+@dataclass(frozen=True, slots=True)
+class NewIntent:
+    id: str
+    user_id: str
+    key_id: str
+    kind: str
+    idempotency_key: str
+    fingerprint: bytes
+    order_ids: tuple[str, ...]
+    accepted_at: datetime
+    window_until: datetime
+
+
+_INSERT = """
+insert into intents (id, user_id, key_id, kind, idempotency_key, fingerprint, order_ids, accepted_at, window_until)
+select id, user_id, key_id, kind, idempotency_key, decode(fingerprint, 'hex'), order_ids::uuid[], accepted_at,
+    window_until
+from unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],
+            %s::timestamptz[])
+    as v (id, user_id, key_id, kind, idempotency_key, fingerprint, order_ids, accepted_at, window_until)
+on conflict (user_id, idempotency_key) do nothing returning id
+"""
+
+
+def insert(unit: Unit, intents: Sequence[NewIntent]) -> set[str]:
+    """Store the intents whose idempotency keys are new, and give their ids.
+
+    A key that another transaction is just storing is waited for. The intents must come sorted by (user, key), so that
+    two batches that share keys wait for each other in one direction only.
+    """
+    rows = unit.rows(
+        _INSERT,
+        (
+            array([intent.id for intent in intents]),
+            array([intent.user_id for intent in intents]),
+            array([intent.key_id for intent in intents]),
+            array([intent.kind for intent in intents]),
+            text_array([intent.idempotency_key for intent in intents]),
+            array([intent.fingerprint.hex() for intent in intents]),
+            text_array([array(intent.order_ids) for intent in intents]),
+            array([intent.accepted_at.isoformat() for intent in intents]),
+            array([intent.window_until.isoformat() for intent in intents]),
+        ),
+    )
+    return {row[0] for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class KeptIntent:
+    """What is remembered under an idempotency key. `live` is whether its window lasts or a line is still under way."""
+
+    acceptance: Acceptance
+    fingerprint: bytes
+    live: bool
+
+
+def find(unit: Unit, user_id: str, idempotency_key: str, now: datetime) -> KeptIntent | None:
+    rows = unit.rows(
+        "select id, fingerprint, order_ids::text[], accepted_at, window_until from intents"
+        " where user_id = %s and idempotency_key = %s",
+        (user_id, idempotency_key),
+    )
+    if not rows:
+        return None
+    intent_id, fingerprint, order_ids, accepted_at, window_until = rows[0]
+    lines = unit.rows(
+        "select line, correlation_id, id, state from orders where id = any(%s::uuid[]) order by line",
+        (array(order_ids),),
+    )
+    acceptance = Acceptance(
+        intent_id=intent_id,
+        accepted_at=accepted_at,
+        lines=tuple(AcceptedLine(line, correlation_id, order_id) for line, correlation_id, order_id, _ in lines),
+        replayed=True,
+    )
+    under_way = any(state not in TERMINAL for *_, state in lines)
+    return KeptIntent(acceptance, fingerprint, live=now < window_until or under_way)

@@ -1,0 +1,200 @@
+"""Orders: their rows, read under lock and written in sets together with the events that changed them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from domain.events import Event
+from domain.lifecycle import OrderState
+from domain.orders import Order, OrderType, Product, Side, Validity
+from store.json import dump
+from store.unit import Unit, array, text_array
+
+COLUMNS = (
+    "id, intent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type, validity, price,"
+    " trigger_price, disclosed_quantity, market_protection, wanted_broker, wanted_account, strategy, tag, broker_tag,"
+    " broker, account_id, broker_order_id, state, last_seq, version, filled_quantity, average_price, reason_code,"
+    " reason, blocked_paise, exposure_paise, cancel_requested, accepted_at, send_before"
+)
+_SIDES = {member.value: member for member in Side}
+_PRODUCTS = {member.value: member for member in Product}
+_TYPES = {member.value: member for member in OrderType}
+_VALIDITIES = {member.value: member for member in Validity}
+_STATES = {member.value: member for member in OrderState}
+
+
+def lock(unit: Unit, order_ids: Sequence[str]) -> dict[str, Order]:
+    """The orders by id, their rows locked in the order of their ids."""
+    sql = f"select {COLUMNS} from orders where id = any(%s::uuid[]) order by id for no key update"  # noqa: S608
+    return {order.id: order for order in map(from_row, unit.rows(sql, (array(order_ids),)))}
+
+
+def lock_by_tag(unit: Unit, tags: Sequence[str]) -> dict[str, Order]:
+    """The orders by broker tag, their rows locked in the order of their ids."""
+    sql = f"select {COLUMNS} from orders where broker_tag = any(%s) order by id for no key update"  # noqa: S608
+    return {order.broker_tag: order for order in map(from_row, unit.rows(sql, (list(tags),)))}
+
+
+def ids_by_tag(unit: Unit, tags: Sequence[str]) -> dict[str, str]:
+    return dict(unit.rows("select broker_tag, id from orders where broker_tag = any(%s)", (list(tags),)))
+
+
+def from_row(row: tuple[Any, ...]) -> Order:
+    (order_id, intent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type, validity,
+     price, trigger_price, disclosed, protection, wanted_broker, wanted_account, strategy, tag, broker_tag, broker,
+     account_id, broker_order_id, state, last_seq, version, filled, average, reason_code, reason, blocked, exposure,
+     cancel_requested, accepted_at, send_before) = row  # fmt: skip
+    return Order(
+        id=order_id,
+        intent_id=intent_id,
+        line=line,
+        correlation_id=correlation_id,
+        user_id=user_id,
+        instrument=instrument,
+        side=_SIDES[side],
+        quantity=quantity,
+        product=_PRODUCTS[product],
+        order_type=_TYPES[order_type],
+        validity=_VALIDITIES[validity],
+        price=price,
+        trigger_price=trigger_price,
+        disclosed_quantity=disclosed,
+        market_protection=protection,
+        wanted_broker=wanted_broker,
+        wanted_account=wanted_account,
+        strategy=strategy,
+        tag=tag,
+        broker_tag=broker_tag,
+        broker=broker,
+        account_id=account_id,
+        broker_order_id=broker_order_id,
+        state=_STATES[state],
+        last_seq=last_seq,
+        version=version,
+        filled_quantity=filled,
+        average_price=average,
+        reason_code=reason_code,
+        reason=reason,
+        blocked_paise=blocked,
+        exposure_paise=exposure,
+        cancel_requested=cancel_requested,
+        accepted_at=accepted_at,
+        send_before=send_before,
+    )
+
+
+_SAVE = """
+update orders o set state = v.state, last_seq = v.last_seq, version = v.version, broker = v.broker,
+    account_id = v.account_id, broker_order_id = v.broker_order_id, filled_quantity = v.filled,
+    average_price = v.average, reason_code = v.reason_code, reason = v.reason, blocked_paise = v.blocked,
+    exposure_paise = v.exposure, updated_at = %s
+from unnest(%s::uuid[], %s::text[], %s::int[], %s::int[], %s::text[], %s::text[], %s::text[], %s::bigint[],
+            %s::numeric[], %s::text[], %s::text[], %s::bigint[], %s::bigint[])
+    as v (id, state, last_seq, version, broker, account_id, broker_order_id, filled, average, reason_code, reason,
+          blocked, exposure)
+where o.id = v.id
+"""
+
+
+def save(unit: Unit, orders: Sequence[Order], at: datetime) -> None:
+    """Write back what may have changed of locked orders, in one statement."""
+    unit.run(
+        _SAVE,
+        (
+            at,
+            array([order.id for order in orders]),
+            array([order.state for order in orders]),
+            array([order.last_seq for order in orders]),
+            array([order.version for order in orders]),
+            array([order.broker for order in orders]),
+            array([order.account_id for order in orders]),
+            text_array([order.broker_order_id for order in orders]),
+            array([order.filled_quantity for order in orders]),
+            array([order.average_price for order in orders]),
+            text_array([order.reason_code for order in orders]),
+            text_array([order.reason for order in orders]),
+            array([order.blocked_paise for order in orders]),
+            array([order.exposure_paise for order in orders]),
+        ),
+    )
+
+
+_INSERT = """
+insert into orders (id, intent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type,
+    validity, price, trigger_price, disclosed_quantity, market_protection, wanted_broker, wanted_account, strategy,
+    tag, broker_tag, state, last_seq, version, accepted_at, send_before, updated_at)
+select id, intent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type, validity, price,
+    trigger_price, disclosed, protection, wanted_broker, wanted_account, strategy, tag, broker_tag, 'RECEIVED', 0, 1,
+    %s, send_before, %s
+from unnest(%s::uuid[], %s::uuid[], %s::int[], %s::text[], %s::uuid[], %s::text[], %s::text[], %s::bigint[], %s::text[],
+    %s::text[], %s::text[], %s::numeric[], %s::numeric[], %s::bigint[], %s::numeric[], %s::text[], %s::text[],
+    %s::text[], %s::text[], %s::text[], %s::timestamptz[])
+    as v (id, intent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type, validity,
+          price, trigger_price, disclosed, protection, wanted_broker, wanted_account, strategy, tag, broker_tag,
+          send_before)
+"""
+
+
+def insert(unit: Unit, orders: Sequence[Order], at: datetime) -> None:
+    unit.run(
+        _INSERT,
+        (
+            at,
+            at,
+            array([order.id for order in orders]),
+            array([order.intent_id for order in orders]),
+            array([order.line for order in orders]),
+            text_array([order.correlation_id for order in orders]),
+            array([order.user_id for order in orders]),
+            text_array([order.instrument for order in orders]),
+            array([order.side for order in orders]),
+            array([order.quantity for order in orders]),
+            array([order.product for order in orders]),
+            array([order.order_type for order in orders]),
+            array([order.validity for order in orders]),
+            array([order.price for order in orders]),
+            array([order.trigger_price for order in orders]),
+            array([order.disclosed_quantity for order in orders]),
+            array([order.market_protection for order in orders]),
+            text_array([order.wanted_broker for order in orders]),
+            text_array([order.wanted_account for order in orders]),
+            text_array([order.strategy for order in orders]),
+            text_array([order.tag for order in orders]),
+            array([order.broker_tag for order in orders]),
+            array([order.send_before.isoformat() for order in orders]),
+        ),
+    )
+
+
+_EVENTS = """
+insert into order_events (order_id, seq, event_type, prev_state, new_state, source, at, detail)
+select * from unnest(%s::uuid[], %s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],
+                     %s::jsonb[])
+"""
+
+
+def append_events(unit: Unit, events: Sequence[Event]) -> None:
+    unit.run(
+        _EVENTS,
+        (
+            array([event.order_id for event in events]),
+            array([event.seq for event in events]),
+            array([event.event_type for event in events]),
+            array([event.prev_state for event in events]),
+            array([event.new_state for event in events]),
+            array([event.source for event in events]),
+            array([event.at.isoformat() for event in events]),
+            text_array([dump(event.detail) for event in events]),
+        ),
+    )
+
+
+def events_of(unit: Unit, order_ids: Iterable[str]) -> list[tuple[Any, ...]]:
+    """(order_id, seq, event_type, prev_state, new_state, detail), by order and seq."""
+    return unit.rows(
+        "select order_id, seq, event_type, prev_state, new_state, detail from order_events"
+        " where order_id = any(%s::uuid[]) order by order_id, seq",
+        (array(list(order_ids)),),
+    )

@@ -1,0 +1,64 @@
+"""Reports: the inbox of what brokers tell us, each fact once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from domain.events import Source
+from store.json import dump
+from store.unit import Unit, array, text_array
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a broker said of one order: the body of its book row, or of a late answer."""
+
+    order_id: str
+    source: Source
+    body: dict[str, Any]
+
+    @property
+    def digest(self) -> bytes:
+        """The same fact told twice has the same digest, whoever told it."""
+        return hashlib.sha256(dump(self.body).encode()).digest()
+
+
+def insert(unit: Unit, reports: Sequence[Report], at: datetime) -> int:
+    """Store those that are new; gives how many were."""
+    if not reports:
+        return 0
+    return unit.run(
+        "insert into reports (order_id, digest, source, body, received_at)"
+        " select order_id, decode(digest, 'hex'), source, body, %s"
+        " from unnest(%s::uuid[], %s::text[], %s::text[], %s::jsonb[]) as v (order_id, digest, source, body)"
+        " on conflict do nothing",
+        (
+            at,
+            array([report.order_id for report in reports]),
+            array([report.digest.hex() for report in reports]),
+            array([report.source for report in reports]),
+            text_array([dump(report.body) for report in reports]),
+        ),
+    )
+
+
+def claim(unit: Unit, limit: int) -> list[tuple[str, bytes, str, dict[str, Any]]]:
+    """Lock reports that nobody has applied yet, oldest first: (order_id, digest, source, body)."""
+    rows = unit.rows(
+        "select order_id, digest, source, body from reports where applied_at is null order by received_at limit %s"
+        " for update skip locked",
+        (limit,),
+    )
+    return [(order_id, bytes(digest), source, body) for order_id, digest, source, body in rows]
+
+
+def close(unit: Unit, keys: Sequence[tuple[str, bytes]], at: datetime) -> None:
+    unit.run(
+        "update reports r set applied_at = %s from unnest(%s::uuid[], %s::text[]) as v (order_id, digest)"
+        " where r.order_id = v.order_id and r.digest = decode(v.digest, 'hex')",
+        (at, array([key[0] for key in keys]), array([key[1].hex() for key in keys])),
+    )

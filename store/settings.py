@@ -1,0 +1,31 @@
+"""Settings: what an admin has changed, over the defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from domain.settings import Settings
+from store.json import dump
+from store.unit import Unit
+
+
+def read(unit: Unit) -> Settings:
+    """The settings in force."""
+    changed: dict[str, Any] = dict(unit.rows("select name, value from settings"))
+    return Settings.model_validate(changed)
+
+
+def change(unit: Unit, name: str, value: object, *, by: str) -> Settings:
+    """Change one setting, checked by the model that all of them must satisfy.
+
+    Raises pydantic's ValidationError where the name or the value won't do; nothing is stored then.
+    """
+    changed: dict[str, Any] = dict(unit.rows("select name, value from settings"))
+    changed[name] = value
+    settings = Settings.model_validate(changed)
+    unit.run(
+        "insert into settings (name, value, updated_by) values (%s, %s::jsonb, %s) on conflict (name) do update"
+        " set value = excluded.value, version = settings.version + 1, updated_at = now(), updated_by = excluded.updated_by",
+        (name, dump(settings.model_dump(mode="json")[name]), by),
+    )
+    return settings

@@ -1,0 +1,111 @@
+"""A unit: one open transaction. Commits happen here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.types.string import TextLoader
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from domain.errors import StoreAway
+
+# By-key plans for every statement of the pipeline. A statement prepared while a table was empty would otherwise keep
+# its sequential scan until the next analyze; all our hot statements touch rows by key, so nested loops over indexes
+# are right at any size.
+_BY_KEY = (
+    "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_bitmapscan=off "
+    "-c plan_cache_mode=force_generic_plan"
+)
+_LIMITS = (
+    "-c timezone=UTC -c statement_timeout=5000 -c lock_timeout=3000 -c idle_in_transaction_session_timeout=5000 "
+    "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=2"
+)
+_LOST_CONNECTION = (psycopg.OperationalError, psycopg.InterfaceError)
+
+
+class Unit:
+    """Statements inside one transaction. Ids come and go as text, times as aware datetimes in UTC."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.connection = connection
+        self._cursor = connection.cursor()
+
+    def rows(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
+        return self._cursor.execute(sql, parameters).fetchall()
+
+    def run(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> int:
+        """How many rows the statement touched."""
+        return self._cursor.execute(sql, parameters).rowcount
+
+
+class Store:
+    """The record of one process: a pool of connections, and units on them."""
+
+    def __init__(self, url: str, *, name: str, size: int = 8, by_key: bool = True) -> None:
+        """`by_key` pins index plans, for the pipeline; the read side plans freely."""
+        self.url = url
+        options = f"{_LIMITS} {_BY_KEY}" if by_key else _LIMITS
+        self.engine: Engine = create_engine(
+            make_url(url).set(drivername="postgresql+psycopg"),
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=3,
+            pool_pre_ping=False,
+            pool_use_lifo=True,
+            connect_args={
+                "options": options,
+                "connect_timeout": 3,
+                "application_name": name,
+                "prepare_threshold": 1,
+                "tcp_user_timeout": 5000,
+            },
+        )
+        event.listen(self.engine, "connect", _ids_as_text)
+
+    @contextmanager
+    def unit(self) -> Iterator[Unit]:
+        """One transaction: committed when the block ends, rolled back when it raises.
+
+        Raises StoreAway when the database can't be reached. After an error from the commit itself nobody knows
+        whether it took; the compare-and-sets of the caller make a repeat safe.
+        """
+        try:
+            with self.engine.connect() as connection:
+                driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+                try:
+                    yield Unit(driver)
+                    driver.commit()
+                except BaseException as error:
+                    if isinstance(error, _LOST_CONNECTION) and driver.closed:
+                        connection.invalidate()
+                        raise StoreAway("the database went away") from error
+                    driver.rollback()
+                    raise
+        except (OperationalError, PoolTimeout, DBAPIError) as error:
+            raise StoreAway("the database can't be reached") from error
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _ids_as_text(connection: psycopg.Connection[Any], _record: object) -> None:
+    connection.adapters.register_loader("uuid", TextLoader)
+
+
+def array(values: Sequence[object]) -> str:
+    """A PostgreSQL array literal of values that need no quoting: ids, numbers, times, our own words; None is NULL."""
+    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+
+
+def text_array(values: Sequence[str | None]) -> str:
+    """A PostgreSQL array literal of any text."""
+    return "{" + ",".join(["NULL" if value is None else _quoted(value) for value in values]) + "}"
+
+
+def _quoted(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
