@@ -1,0 +1,228 @@
+"""The record's tables as SQLAlchemy Core sees them; the migrations make them, and a test holds the two together."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Identity,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    Uuid,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+
+metadata = MetaData()
+
+_ID = Uuid(as_uuid=True)
+_MOMENT = TIMESTAMP(timezone=True)
+_PRICE = Numeric(18, 4)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("created_at", _MOMENT, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("user_id", _ID, nullable=False),
+    Column("broker", Text, nullable=False),
+    Column("calendar", Text, nullable=False),
+    Column("credentials", LargeBinary, nullable=False),
+    Column("is_default", Boolean, nullable=False),
+    Column("session", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("limit_paise", BigInteger, nullable=False),
+    Column("blocked_paise", BigInteger, nullable=False),
+    Column("exposure_paise", BigInteger, nullable=False),
+    Column("open_orders", Integer, nullable=False),
+    Column("second", BigInteger, nullable=False),
+    Column("orders_this_second", Integer, nullable=False),
+    Column("created_at", _MOMENT, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("user_id", _ID, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("prefix", Text, nullable=False, unique=True),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("requests_per_s", Integer, nullable=False),
+    Column("created_at", _MOMENT, nullable=False),
+    Column("expires_at", _MOMENT),
+    Column("revoked_at", _MOMENT),
+)
+
+settings = Table(
+    "settings",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", JSONB, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("updated_at", _MOMENT, nullable=False),
+    Column("updated_by", Text, nullable=False),
+)
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("user_id", _ID, nullable=False),
+    Column("key_id", _ID, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("idempotency_key", Text, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("order_ids", ARRAY(_ID), nullable=False),
+    Column("accepted_at", _MOMENT, nullable=False),
+    Column("window_until", _MOMENT, nullable=False),
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("intent_id", _ID, nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("correlation_id", Text, nullable=False),
+    Column("user_id", _ID, nullable=False),
+    Column("instrument", Text, nullable=False),
+    Column("side", Text, nullable=False),
+    Column("quantity", BigInteger, nullable=False),
+    Column("product", Text, nullable=False),
+    Column("order_type", Text, nullable=False),
+    Column("validity", Text, nullable=False),
+    Column("price", _PRICE),
+    Column("trigger_price", _PRICE),
+    Column("disclosed_quantity", BigInteger, nullable=False),
+    Column("market_protection", Numeric(6, 2)),
+    Column("wanted_broker", Text),
+    Column("wanted_account", Text),
+    Column("strategy", Text),
+    Column("tag", Text),
+    Column("broker_tag", Text, nullable=False, unique=True),
+    Column("broker", Text),
+    Column("account_id", Text),
+    Column("broker_order_id", Text),
+    Column("state", Text, nullable=False),
+    Column("last_seq", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("filled_quantity", BigInteger, nullable=False),
+    Column("average_price", _PRICE),
+    Column("reason_code", Text),
+    Column("reason", Text),
+    Column("blocked_paise", BigInteger, nullable=False),
+    Column("exposure_paise", BigInteger, nullable=False),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("accepted_at", _MOMENT, nullable=False),
+    Column("send_before", _MOMENT, nullable=False),
+    Column("updated_at", _MOMENT, nullable=False),
+)
+
+commands = Table(
+    "commands",
+    metadata,
+    Column("order_id", _ID, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("due_at", _MOMENT, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("deaths", Integer, nullable=False),
+    Column("error", Text),
+    Column("fence", Integer, nullable=False),
+    Column("buried_at", _MOMENT),
+    Column("done_at", _MOMENT),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("worker", Text, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("order_ids", ARRAY(_ID), nullable=False),
+    Column("opened_at", _MOMENT, nullable=False),
+)
+
+order_events = Table(
+    "order_events",
+    metadata,
+    Column("order_id", _ID, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("event_type", Text, nullable=False),
+    Column("prev_state", Text),
+    Column("new_state", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("at", _MOMENT, nullable=False),
+    Column("detail", JSONB, nullable=False),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("order_id", _ID, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("call_id", _ID, nullable=False),
+    Column("broker", Text, nullable=False),
+    Column("account_id", Text, nullable=False),
+    Column("tag", Text, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("request", JSONB, nullable=False),
+    Column("started_at", _MOMENT, nullable=False),
+    Column("lease_until", _MOMENT, nullable=False),
+    Column("outcome", Text),
+    Column("response", JSONB),
+    Column("ended_at", _MOMENT),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("order_id", _ID, primary_key=True),
+    Column("digest", LargeBinary, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("body", JSONB, nullable=False),
+    Column("received_at", _MOMENT, nullable=False),
+    Column("applied_at", _MOMENT),
+)
+
+trades = Table(
+    "trades",
+    metadata,
+    Column("order_id", _ID, primary_key=True),
+    Column("exchange", Text, primary_key=True),
+    Column("trade_id", Text, primary_key=True),
+    Column("user_id", _ID, nullable=False),
+    Column("broker", Text, nullable=False),
+    Column("account_id", Text, nullable=False),
+    Column("instrument", Text, nullable=False),
+    Column("side", Text, nullable=False),
+    Column("quantity", BigInteger, nullable=False),
+    Column("price", _PRICE, nullable=False),
+    Column("at", _MOMENT, nullable=False),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("at", _MOMENT, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("detail", JSONB, nullable=False),
+)
