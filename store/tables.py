@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 
 metadata = MetaData()
 
-_ID = Uuid(as_uuid=True)
+_ID = Uuid(as_uuid=False)  # ids are text in all our code
 _MOMENT = TIMESTAMP(timezone=True)
 _PRICE = Numeric(18, 4)
 
