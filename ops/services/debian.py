@@ -1,0 +1,142 @@
+"""RabbitMQ without root: Debian's or Ubuntu's packages, downloaded with package lists of our own and unpacked.
+
+The unpacked tree is kept in the user's cache, so the next start and the next clone find it there.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from ops.child import Process
+from ops.console import Say
+from ops.runfolder import PROJECT
+from ops.supervisor import Supervisor
+
+WANTED = re.compile(r"^Inst (rabbitmq-server|erlang-\S+) ", re.MULTILINE)
+EDITION = 1  # counted up when a tree unpacked by an older version of this file is of no use
+
+
+def rabbitmq_tree(supervisor: Supervisor, say: Say, fallback: Path) -> Path:
+    """The root of an unpacked RabbitMQ with its Erlang; downloaded when the cache doesn't have it.
+
+    Raises:
+        ProcessFailed: the packages can't be had.
+        OSError: there is no apt-get or dpkg, or no room.
+    """
+    system = platform.freedesktop_os_release()
+    place = cache_folder(fallback)
+    tree = place / f"rabbitmq-{system['ID']}-{system.get('VERSION_ID', 'rolling')}-{os.uname().machine}-{EDITION}"
+    if not tree.exists():
+        say("rabbitmq", "downloading the packages of this system (about 35 MB, once)")
+        with tempfile.TemporaryDirectory(dir=place, prefix="download-") as work:
+            download(Path(work), system.get("VERSION_CODENAME", ""), supervisor)
+            unpacked = unpack(Path(work), supervisor)
+            relocate(unpacked / "usr/lib/erlang", tree / "usr/lib/erlang")
+            prune(next(unpacked.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*/plugins")))
+            try:
+                unpacked.rename(tree)
+            except OSError:  # another clone was faster
+                if not tree.exists():
+                    raise
+    return tree
+
+
+def cache_folder(fallback: Path) -> Path:
+    """The user's cache; the fallback when the user has no home that can be written to."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    for place in (Path(base) / PROJECT, fallback):
+        try:
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(place, os.W_OK) and place.stat().st_uid == os.geteuid():
+            return place
+    raise OSError(f"neither {base} nor {fallback} can be written to")
+
+
+def download(work: Path, codename: str, supervisor: Supervisor) -> None:
+    """Fetch RabbitMQ and Erlang into `work`, whatever lists the machine has, as any user."""
+    for folder in ("lists/partial", "cache/archives/partial", "state", "sources", "packages"):
+        (work / folder).mkdir(parents=True)
+    (work / "status").touch()  # as if nothing were installed: then everything needed is named
+    copy_sources(Path("/etc/apt"), work / "sources", codename)
+    options = {
+        "Dir::State": work / "state",
+        "Dir::State::lists": work / "lists",
+        "Dir::State::status": work / "status",
+        "Dir::Cache": work / "cache",
+        "Dir::Etc::sourcelist": "/dev/null",
+        "Dir::Etc::sourceparts": work / "sources",
+        "APT::Sandbox::User": "root",
+        "Acquire::Languages": "none",
+        "Acquire::Retries": "3",
+        "Debug::NoLocking": "1",
+    }
+    apt = ["apt-get", "-q", *(part for key, value in options.items() for part in ("-o", f"{key}={value}"))]
+    run(supervisor, "apt-update", [*apt, "update"], work)
+    plan = run(supervisor, "apt-plan", [*apt, "--simulate", "--no-install-recommends", "install", "rabbitmq-server"], work)
+    run(supervisor, "apt-download", [*apt, "download", *WANTED.findall(plan)], work / "packages")
+
+
+def copy_sources(apt: Path, sources: Path, codename: str) -> None:
+    """Copy the machine's package sources, less those that aren't of the system itself and may be out of reach."""
+    files = [path for path in (apt / "sources.list", *sorted((apt / "sources.list.d").glob("*"))) if path.is_file()]
+    own = re.compile(rf"\b{re.escape(codename)}(-updates|-security)?[\s/]") if codename else re.compile("")
+    kept = 0
+    for strict in (True, False):
+        for path in files:
+            separator = "\n\n" if path.suffix == ".sources" else "\n"
+            entries = re.split(r"\n\s*\n", path.read_text()) if path.suffix == ".sources" else path.read_text().splitlines()
+            entries = [entry for entry in entries if not strict or own.search(entry + "\n")]
+            entries = [entry for entry in entries if not strict or f" {codename}-backports" not in entry]
+            if entries and path.suffix in (".list", ".sources"):
+                (sources / path.name).write_text(separator.join(entries) + "\n")
+                kept += 1
+        if kept:
+            return
+
+
+def run(supervisor: Supervisor, name: str, command: list[str], folder: Path) -> str:
+    """Run it to its end and give what it said."""
+    env = dict(os.environ) | {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
+    return supervisor.run(Process(name, command, env=env, folder=folder))
+
+
+def unpack(work: Path, supervisor: Supervisor) -> Path:
+    tree = work / "tree"
+    tree.mkdir(mode=0o700)
+    for package in sorted((work / "packages").glob("*.deb")):
+        run(supervisor, "dpkg", ["dpkg", "--extract", str(package), str(tree)], work)
+    tree.chmod(0o700)  # dpkg gave it the mode of the packages' root
+    return tree
+
+
+def relocate(erlang: Path, place: Path) -> None:
+    """Erlang's start scripts have their place written in them; let them say where the tree is going to be."""
+    for script in (*erlang.glob("bin/erl"), *erlang.glob("bin/start"), *erlang.glob("erts-*/bin/erl"), *erlang.glob("erts-*/bin/start")):
+        script.write_text(script.read_text().replace("/usr/lib/erlang", str(place)))
+
+
+def prune(plugins: Path) -> None:
+    """Remove the plugins, all of them off: RabbitMQ reads every one at its start, which doubles the time it takes."""
+    needs: dict[str, list[str]] = {}
+    folders: dict[str, Path] = {}
+    for description in plugins.glob("*/ebin/*.app"):
+        listed = re.search(r"\{applications,\s*\[([^\]]*)\]", description.read_text())
+        needs[description.stem] = re.findall(r"\w+", listed[1]) if listed else []
+        folders[description.stem] = description.parent.parent
+    kept: set[str] = set()
+    waiting = ["rabbit"]
+    while waiting:
+        name = waiting.pop()
+        if name in needs and name not in kept:
+            kept.add(name)
+            waiting += needs[name]
+    for name, folder in folders.items():
+        if name not in kept:
+            shutil.rmtree(folder)
