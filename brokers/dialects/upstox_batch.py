@@ -1,0 +1,80 @@
+"""Upstox's multi-place: one answer for many lines, in two phases.
+
+First the whole batch is checked, and one bad line stops all of it: nothing was taken. Then each line goes its own way
+and has an entry in `data` or in `errors`, by its correlation id. That id lives for one request only; ours is the tag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from brokers.answers import order_id_of
+from brokers.dialects.upstox import MULTI_PLACE_ERRORS, Error, errors_of, outcome_of_error, outcome_of_errors
+from brokers.transport import Answer, Answered
+from domain.outcomes import Accepted, NotSent, Outcome, Refused, Unknown
+
+Fields = Mapping[str, Any]
+
+
+def outcomes_of_batch(lines: Sequence[Fields], send: Callable[[Sequence[Fields]], Answer]) -> list[Outcome]:
+    """One outcome per line. Sends once; when bad lines stopped the batch, once more without them."""
+    batch = [{"correlation_id": line["tag"], **line} for line in lines]
+    tags = [line["tag"] for line in lines]
+    if len(set(tags)) < len(tags):
+        raise ValueError("two lines of one call have the same tag")
+    answer = send(batch)
+    refused = stopped_by(answer, tags)
+    if not refused:
+        return [_outcome_of_line(tag, answer, tags) for tag in tags]
+    others = [line for line in batch if line["correlation_id"] not in refused]
+    outcomes: dict[str, Outcome] = {**refused}
+    if others:
+        rest = [line["correlation_id"] for line in others]
+        answer = send(others)
+        again = stopped_by(answer, rest)
+        for tag in rest:
+            if not again:
+                outcomes[tag] = _outcome_of_line(tag, answer, rest)
+            else:
+                outcomes[tag] = again.get(tag) or NotSent("the whole batch was refused for other lines, twice")
+    return [outcomes[tag] for tag in tags]
+
+
+def stopped_by(answer: Answer, tags: Sequence[str]) -> dict[str, Refused]:
+    """The lines whose payload stopped the whole batch; none if the batch wasn't stopped."""
+    match answer:
+        case Answered(400, {"status": "error", "summary": {"payload_error": int(count), "success": 0}} as body):
+            if count > 0 and not body.get("data"):
+                by_line = _by_line(errors_of(body))
+                return {
+                    tag: Refused(errors[0].code, "; ".join(error.message for error in errors))
+                    for tag in tags
+                    if (errors := by_line.get(tag))
+                }
+    return {}
+
+
+def _outcome_of_line(tag: str, answer: Answer, tags: Sequence[str]) -> Outcome:
+    if not isinstance(answer, Answered) or answer.status not in (200, 207, 400) or not isinstance(answer.body, Mapping):
+        return outcome_of_error(answer, MULTI_PLACE_ERRORS)
+    data = answer.body.get("data")
+    rows = [row for row in data if isinstance(row, Mapping)] if isinstance(data, list) else []
+    order_ids = [order_id_of(row.get("order_id")) for row in rows if row.get("correlation_id") == tag]
+    by_line = _by_line(errors_of(answer.body))
+    errors = by_line.get(tag, [])
+    match order_ids, errors:
+        case [str(broker_order_id)], []:
+            return Accepted(broker_order_id)
+        case [], [_, *_]:
+            return outcome_of_errors(errors, MULTI_PLACE_ERRORS, answer)
+        case [], [] if answer.status == 400 and not rows and not by_line.keys() & set(tags):
+            return outcome_of_error(answer, MULTI_PLACE_ERRORS)  # an error of the request, not of a line
+    return Unknown(f"{answer.status}: {len(order_ids)} ids and {len(errors)} errors for the line")
+
+
+def _by_line(errors: Sequence[Error]) -> dict[str | None, list[Error]]:
+    found: dict[str | None, list[Error]] = {}
+    for error in errors:
+        found.setdefault(error.correlation_id, []).append(error)
+    return found

@@ -1,0 +1,67 @@
+"""A broker that costs nothing, for the bench: takes every order at once and remembers none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from brokers.base import Funds, Hint, Line, Session
+from domain.capabilities import Capabilities
+from domain.money import ZERO, Money
+from domain.orders import OrderType, Product, Validity
+from domain.outcomes import Accepted, BookRow, Outcome
+
+NAME = "stub"
+
+
+class Stub:
+    name = NAME
+    capabilities = Capabilities(
+        broker=NAME,
+        exchanges=frozenset({"NSE", "BSE", "NFO", "BFO", "CDS"}),
+        products=frozenset(Product),
+        order_types=frozenset(OrderType),
+        validities=frozenset(Validity),
+        lines_per_call=20,
+        tag_length=40,
+    )
+
+    def __init__(self, delay_s: float = 0.0) -> None:
+        self._delay_s = delay_s
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Stub | None:
+        """There only with STUB_BROKER=1; STUB_DELAY_S is how long each call takes."""
+        return cls(float(env.get("STUB_DELAY_S") or 0)) if env.get("STUB_BROKER") == "1" else None
+
+    def place(
+        self, session: Session, lines: Sequence[Line], *, timeout_s: float, send_by: float | None = None
+    ) -> Sequence[Outcome]:
+        self._wait()
+        return [Accepted(f"STUB-{line.order.broker_tag}") for line in lines]
+
+    def modify(
+        self, session: Session, broker_order_id: str, line: Line, *, timeout_s: float, send_by: float | None = None
+    ) -> Outcome:
+        self._wait()
+        return Accepted(broker_order_id)
+
+    def cancel(
+        self, session: Session, broker_order_id: str, *, timeout_s: float, send_by: float | None = None
+    ) -> Outcome:
+        self._wait()
+        return Accepted(broker_order_id)
+
+    def book(self, session: Session, *, timeout_s: float) -> Sequence[BookRow]:
+        return []
+
+    def funds(self, session: Session, *, timeout_s: float) -> Funds:
+        return Funds(available=Money.of_rupees(Decimal(1_000_000_000)), used=ZERO)
+
+    def hint(self, session: Session, headers: dict[str, str], body: bytes) -> Hint | None:
+        return None
+
+    def _wait(self) -> None:
+        if self._delay_s:
+            time.sleep(self._delay_s)

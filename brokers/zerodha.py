@@ -1,0 +1,172 @@
+"""Zerodha over HTTP: one order a call, as a form; no multi-place, no lookup by tag."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from brokers.answers import Unfit, number_of, order_id_of
+from brokers.base import Funds, Hint, Line, Session
+from brokers.dialects import zerodha as words
+from brokers.dialects.books import book_of, rows_of, traded, unreadable
+from brokers.dialects.meanings import Meaning, unfit_read
+from brokers.dialects.terms import NotTranslatable
+from brokers.transport import BOOK_MAX_BYTES, Answer, Answered, Deadline, Wire
+from domain.capabilities import Capabilities, Window
+from domain.money import Money
+from domain.orders import OrderType, Product, Validity
+from domain.outcomes import Accepted, BookRow, Outcome, Unreadable
+
+NAME = "zerodha"
+BASE_URL = "https://api.kite.trade"
+
+# Numbers of the documentation and its forum as of 2026; before, 200 a minute and 3,000 a day.
+CAPABILITIES = Capabilities(
+    broker=NAME,
+    exchanges=words.EXCHANGES,
+    products=frozenset(Product),
+    order_types=frozenset(OrderType),
+    validities=frozenset(Validity),
+    lines_per_call=1,
+    tag_length=20,
+    needs_market_protection=True,
+    order_windows=(Window(seconds=1, count=10), Window(seconds=60, count=400), Window(seconds=86_400, count=5000)),
+    read_windows=(Window(seconds=1, count=10),),
+)
+
+
+class Zerodha:
+    name = NAME
+    capabilities = CAPABILITIES
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Zerodha:
+        return cls(Wire(NAME, env.get("ZERODHA_BASE_URL") or BASE_URL))
+
+    def place(
+        self, session: Session, lines: Sequence[Line], *, timeout_s: float, send_by: float | None = None
+    ) -> Sequence[Outcome]:
+        if len(lines) > self.capabilities.lines_per_call:
+            raise ValueError(f"{len(lines)} lines in one call; {NAME} takes {self.capabilities.lines_per_call}")
+        deadline = Deadline.within(timeout_s, send_by=send_by)
+        return [self._place_one(session, line, deadline) for line in lines]
+
+    def modify(
+        self, session: Session, broker_order_id: str, line: Line, *, timeout_s: float, send_by: float | None = None
+    ) -> Outcome:
+        try:
+            fields = words.change_fields(line.order)
+        except NotTranslatable as error:
+            return error.refusal
+        deadline = Deadline.within(timeout_s, send_by=send_by)
+        answer = self._send("modify", "PUT", _order_path(broker_order_id), session, deadline, fields)
+        return _receipt(answer, words.CHANGE_ERRORS, broker_order_id)
+
+    def cancel(
+        self, session: Session, broker_order_id: str, *, timeout_s: float, send_by: float | None = None
+    ) -> Outcome:
+        deadline = Deadline.within(timeout_s, send_by=send_by)
+        answer = self._send("cancel", "DELETE", _order_path(broker_order_id), session, deadline)
+        return _receipt(answer, words.CHANGE_ERRORS, broker_order_id)
+
+    def book(self, session: Session, *, timeout_s: float) -> Sequence[BookRow] | Unreadable:
+        deadline = Deadline.within(timeout_s)
+        try:
+            orders = rows_of(self._read("book", "/orders", session, deadline), "orders")
+            trades = rows_of(self._read("trades", "/trades", session, deadline), "trades") if traded(orders) else []
+            return book_of(orders, trades, words.book_row, words.fill)
+        except Unfit as unfit:
+            return unreadable(unfit)
+
+    def funds(self, session: Session, *, timeout_s: float) -> Funds | Unreadable:
+        try:
+            data = self._read("funds", "/user/margins", session, Deadline.within(timeout_s))
+        except Unfit as unfit:
+            return unreadable(unfit)
+        match data:
+            case {"equity": {"net": available, "utilised": {"debits": used}}}:
+                available, used = number_of(available), number_of(used)
+                if available is not None and used is not None:
+                    return Funds(Money.of_rupees(available), Money.of_rupees(used))
+        return Unreadable("the funds have no equity margin")
+
+    def hint(self, session: Session, headers: dict[str, str], body: bytes) -> Hint | None:
+        """Verified if its checksum, SHA-256 of order id, time as written and API secret, is right."""
+        try:
+            told = json.loads(body)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(told, dict):
+            return None
+        broker_order_id, at, checksum = told.get("order_id"), told.get("order_timestamp"), told.get("checksum")
+        if not isinstance(broker_order_id, str) or order_id_of(broker_order_id) is None:
+            return None
+        verified = (
+            isinstance(at, str) and isinstance(checksum, str) and _is_signed(broker_order_id + at, checksum, session)
+        )
+        return Hint(broker_order_id, verified)
+
+    def _place_one(self, session: Session, line: Line, deadline: Deadline) -> Outcome:
+        try:
+            fields = words.place_fields(line)
+        except NotTranslatable as error:
+            return error.refusal
+        return _receipt(self._send("place", "POST", "/orders/regular", session, deadline, fields), words.PLACE_ERRORS)
+
+    def _send(
+        self,
+        operation: str,
+        method: str,
+        target: str,
+        session: Session,
+        deadline: Deadline,
+        fields: Mapping[str, str] | None = None,
+    ) -> Answer:
+        headers = _headers(session)
+        if fields is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        content = urlencode(fields).encode() if fields else b""
+        return self._wire.call(operation, method, target, headers=headers, content=content, deadline=deadline)
+
+    def _read(self, operation: str, target: str, session: Session, deadline: Deadline) -> Any:
+        answer = self._wire.call(
+            operation, "GET", target, headers=_headers(session), deadline=deadline, answer_max_bytes=BOOK_MAX_BYTES
+        )
+        match answer:
+            case Answered(200, {"status": "success", "data": data}):
+                return data
+        raise unfit_read(words.outcome_of_error(answer, words.READ_ERRORS))
+
+
+def _receipt(answer: Answer, table: Mapping[tuple[int, str], Meaning], broker_order_id: str | None = None) -> Outcome:
+    """Accepted with the id that the answer gives, which for a modify or cancel must be the one it was asked for."""
+    match answer:
+        case Answered(status, {"status": "success", "data": {"order_id": given}}) if 200 <= status < 300:
+            found = order_id_of(given)
+            if found is not None and broker_order_id in (None, found):
+                return Accepted(found)
+    return words.outcome_of_error(answer, table)
+
+
+def _order_path(broker_order_id: str) -> str:
+    return f"/orders/regular/{quote(broker_order_id, safe='')}"
+
+
+def _headers(session: Session) -> dict[str, str]:
+    return {
+        "X-Kite-Version": "3",
+        "Authorization": f"token {session.api_key}:{session.access_token}",
+        "Accept": "application/json",
+    }
+
+
+def _is_signed(text: str, checksum: str, session: Session) -> bool:
+    right = hashlib.sha256((text + session.api_secret).encode("utf-8", "surrogatepass")).hexdigest()
+    return hmac.compare_digest(right.encode(), checksum.encode("utf-8", "surrogatepass"))
