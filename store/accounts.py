@@ -94,3 +94,7 @@ def credentials(unit: Unit) -> list[tuple[str, str, str, bytes]]:
 def with_live_orders(unit: Unit, broker: str) -> list[str]:
     rows = unit.rows("select id from accounts where broker = %s and open_orders > 0 order by id", (broker,))
     return [row[0] for row in rows]
+
+
+def brokers_with_live_orders(unit: Unit) -> list[str]:
+    return [row[0] for row in unit.rows("select distinct broker from accounts where open_orders > 0")]

@@ -107,6 +107,32 @@ def save(unit: Unit, commands: Sequence[Command]) -> None:
     )
 
 
+def peek(unit: Unit, stage: str, *, now: datetime, limit: int) -> list[tuple[str, int, str]]:
+    """(order_id, seq, account) of what is due at a dispatch stage, oldest first, without locking anything."""
+    rows = unit.rows(
+        "select c.order_id, c.seq, o.account_id from (select order_id, seq, due_at from commands where stage = %s"
+        " and state = 'READY' and due_at <= %s order by due_at limit %s) c join orders o on o.id = c.order_id"
+        " order by c.due_at",
+        (stage, now, limit),
+    )
+    return [(order_id, seq, account_id) for order_id, seq, account_id in rows]
+
+
+def answered(unit: Unit, keys: Sequence[tuple[str, int]], now: datetime) -> set[str]:
+    """Hand to persist those commands whose call of this fence is still theirs, by (order_id, fence).
+
+    Gives their order ids; the others' leases were over, and their outcome is evidence of another kind.
+    """
+    rows = unit.rows(
+        "update commands c set stage = 'persist', state = 'READY', due_at = %s, attempts = 0"
+        " from unnest(%s::uuid[], %s::int[]) as v (order_id, fence)"
+        " where c.order_id = v.order_id and c.seq = 0 and c.fence = v.fence and c.state = 'SENDING'"
+        " returning c.order_id",
+        (now, array([key[0] for key in keys]), array([key[1] for key in keys])),
+    )
+    return {row[0] for row in rows}
+
+
 def insert_placements(unit: Unit, order_ids: Sequence[str], stage: str, at: datetime) -> None:
     unit.run(
         "insert into commands (order_id, seq, kind, stage, state, due_at)"
@@ -123,6 +149,40 @@ def oldest_due(unit: Unit, now: datetime, since: datetime) -> dict[tuple[str, st
         (now, since),
     )
     return {(stage, state): (oldest, count) for stage, state, oldest, count in rows}
+
+
+def oldest_at(unit: Unit, stages: Sequence[str], now: datetime, since: datetime) -> datetime | None:
+    """When the oldest ready work of these stages fell due, of what did so after `since`; None when nothing waits."""
+    rows = unit.rows(
+        "select min(o.due_at) from unnest(%s::text[]) as s (stage), lateral (select due_at from commands c"
+        " where c.stage = s.stage and c.state = 'READY' and c.due_at > %s and c.due_at <= %s order by due_at limit 1) o",
+        (array(stages), since, now),
+    )
+    oldest: datetime | None = rows[0][0]
+    return oldest
+
+
+def expire_leases(unit: Unit, stage: str, now: datetime) -> int:
+    """Hand to persist what is still being sent though its lease is over; gives how many."""
+    return unit.run(
+        "update commands set stage = 'persist', state = 'READY', due_at = %s where (order_id, seq) in ("
+        " select order_id, seq from commands where stage = %s and state = 'SENDING' and due_at <= %s"
+        " order by due_at limit 500 for update skip locked)",
+        (now, stage, now),
+    )
+
+
+def unburied(unit: Unit, *, limit: int) -> list[Command]:
+    """Stuck commands whose dead letter nobody has written yet."""
+    rows = unit.rows(
+        f"select {_COLUMNS} from commands where state = 'STUCK' and buried_at is null limit %s",  # noqa: S608
+        (limit,),
+    )
+    return [_command(row) for row in rows]
+
+
+def mark_buried(unit: Unit, order_id: str, seq: int, at: datetime) -> None:
+    unit.run("update commands set buried_at = %s where order_id = %s and seq = %s", (at, order_id, seq))
 
 
 # Claims: committed on a connection of their own while the claimed rows are locked, closed with the work itself. An
@@ -152,3 +212,23 @@ def open_claims(unit: Unit, *, older_than_s: float) -> list[tuple[int, str, str,
         (older_than_s,),
     )
     return [(claim_id, worker, stage, list(order_ids)) for claim_id, worker, stage, order_ids in rows]
+
+
+def count_death(unit: Unit, claim_id: int, stage: str, order_ids: Sequence[str]) -> list[Command] | None:
+    """Close a claim whose rows nobody holds, with one more death for each command still at its stage.
+
+    None where the rows are locked (its worker is at work) or the claim is closed already.
+    """
+    rows = unit.rows(
+        f"select {_COLUMNS} from commands where order_id = any(%s::uuid[]) and seq = 0 order by order_id"  # noqa: S608
+        " for update skip locked",
+        (array(order_ids),),
+    )
+    if len(rows) < len(order_ids) or not unit.run("delete from claims where id = %s", (claim_id,)):
+        return None
+    dead = [command for row in rows if (command := _command(row)).stage == stage and command.state == "READY"]
+    for command in dead:
+        command.deaths += 1
+    if dead:
+        save(unit, dead)
+    return dead

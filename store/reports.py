@@ -62,3 +62,12 @@ def close(unit: Unit, keys: Sequence[tuple[str, bytes]], at: datetime) -> None:
         " where r.order_id = v.order_id and r.digest = decode(v.digest, 'hex')",
         (at, array([key[0] for key in keys]), array([key[1].hex() for key in keys])),
     )
+
+
+def any_due(unit: Unit, *, older_than_s: float) -> bool:
+    """Whether a report has waited longer than that to be applied."""
+    rows = unit.rows(
+        "select 1 from reports where applied_at is null and received_at < now() - make_interval(secs => %s) limit 1",
+        (older_than_s,),
+    )
+    return bool(rows)

@@ -33,23 +33,35 @@ class Unit:
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
-        self._cursor = connection.cursor()
 
     def rows(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
-        return self._cursor.execute(sql, parameters).fetchall()
+        return self.connection.execute(sql, parameters).fetchall()
 
     def run(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> int:
-        """How many rows the statement touched."""
-        return self._cursor.execute(sql, parameters).rowcount
+        """How many rows the statement touched; -1 inside `together`."""
+        return self.connection.execute(sql, parameters).rowcount
+
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Send the block's statements in one round trip; their row counts aren't known, and errors come at its end."""
+        with self.connection.pipeline():
+            yield
 
 
 class Store:
     """The record of one process: a pool of connections, and units on them."""
 
-    def __init__(self, url: str, *, name: str, size: int = 8, by_key: bool = True) -> None:
-        """`by_key` pins index plans, for the pipeline; the read side plans freely."""
+    def __init__(self, url: str, *, name: str, size: int = 8, by_key: bool = True, durable: bool = True) -> None:
+        """A pool of at most `size` connections, made at first use.
+
+        `by_key` pins index plans, for the pipeline; the read side plans freely. Without `durable` a commit does not
+        wait for the disk: for what may be lost in a crash of the database.
+        """
         self.url = url
         options = f"{_LIMITS} {_BY_KEY}" if by_key else _LIMITS
+        if not durable:
+            options += " -c synchronous_commit=off"
         self.engine: Engine = create_engine(
             make_url(url).set(drivername="postgresql+psycopg"),
             pool_size=size,
@@ -109,3 +121,36 @@ def text_array(values: Sequence[str | None]) -> str:
 
 def _quoted(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+class Leadership:
+    """At most one process holds it: a session's advisory lock, gone with its connection."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store, self._name = store, name
+        self._connection: psycopg.Connection[Any] | None = None
+        self._leads = False
+
+    def held(self) -> bool:
+        """Whether this process leads now, trying to where nobody does. Raises StoreAway."""
+        try:
+            if self._connection is None or self._connection.closed:
+                self._leads = False
+                self._connection = self._connect()
+            asked = "select 1" if self._leads else "select pg_try_advisory_lock(7301, hashtext(%s))"
+            row = self._connection.execute(asked, () if self._leads else (self._name,)).fetchone()
+        except psycopg.OperationalError as error:
+            self._connection, self._leads = None, False
+            raise StoreAway("the database can't be reached") from error
+        self._leads = bool(row and row[0])
+        return self._leads
+
+    def give_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        url = make_url(self._store.url).set(drivername="postgresql").render_as_string(hide_password=False)
+        return psycopg.connect(
+            url, autocommit=True, connect_timeout=3, application_name=f"leader-{self._name}", tcp_user_timeout=5000
+        )

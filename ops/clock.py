@@ -1,0 +1,69 @@
+"""The clock: one leader among its processes sweeps every second. It calls no broker itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from domain.errors import StoreAway
+from pipeline.desk import Desk, from_env
+from pipeline.sweep import Sweep
+from store.unit import Leadership
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0
+PARTITIONS_EVERY_S = 6 * 3600.0
+
+
+def main() -> int:
+    logging.basicConfig(level=os.environ.get("LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    desk = from_env("clock", pool_size=2)
+    desk.wakeups.start()
+    if ready_file := os.environ.get("READY_FILE"):
+        Path(ready_file).touch()
+    tick_until(stopping, desk)
+    desk.close()
+    return 0
+
+
+def tick_until(stopping: threading.Event, desk: Desk) -> None:
+    """Sweep each second while this process is the leader."""
+    sweep = Sweep(desk)
+    leadership = Leadership(desk.store, "clock")
+    partitions_at = 0.0
+    while not stopping.is_set():
+        started = time.monotonic()
+        try:
+            if leadership.held():
+                if started >= partitions_at:
+                    _make_partitions(desk)
+                    partitions_at = started + PARTITIONS_EVERY_S
+                sweep.run()
+        except StoreAway as error:
+            log.warning("no sweep: %s", error)
+        except Exception:
+            log.exception("a sweep failed; the next one tries again")
+        stopping.wait(max(0.05, TICK_S - (time.monotonic() - started)))
+    leadership.give_up()
+    sweep.close()
+
+
+def _make_partitions(desk: Desk) -> None:
+    with desk.store.unit() as unit:
+        made = unit.rows("select make_partitions(3)")[0][0]
+    if made:
+        log.info("made %d partitions", made)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

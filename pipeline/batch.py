@@ -1,0 +1,89 @@
+"""A batch: what one transaction decides for the orders it claimed, and the one set-based write of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from domain.accounts import Totals
+from domain.commands import Command
+from domain.events import Event
+from domain.lifecycle import TERMINAL
+from domain.orders import Order
+from domain.outcomes import Fill
+from store import accounts, commands, orders, reports, trades
+from store.accounts import Delta
+from store.attempts import Attempt
+from store.attempts import insert as insert_attempts
+from store.unit import Unit
+
+_Taken = tuple[str | None, int, int, int]  # account, blocked paise, exposure paise, open orders
+
+
+@dataclass(slots=True)
+class Batch:
+    """Changes of locked rows, gathered order by order."""
+
+    at: datetime
+    commands: list[Command] = field(default_factory=list)
+    orders: dict[str, Order] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    fills: list[tuple[Order, Fill]] = field(default_factory=list)
+    applied: list[tuple[str, bytes]] = field(default_factory=list)  # reports
+    counted: list[Totals] = field(default_factory=list)  # orders-per-second counters to write back
+    failures: dict[str, Exception] = field(default_factory=dict)  # by order id
+    wakes: set[str] = field(default_factory=set)  # stages that have work once this is committed
+    news: set[str] = field(default_factory=set)  # intents whose orders moved
+    _taken: dict[str, _Taken] = field(default_factory=dict)
+
+    def hold(self, order: Order) -> None:
+        """Remember what the order takes of its account now, before anything changes it."""
+        if order.id not in self._taken:
+            self._taken[order.id] = _taken(order)
+
+    def change(self, order: Order, *events: Event) -> None:
+        self.orders[order.id] = order
+        self.events.extend(events)
+
+    def deltas(self) -> dict[str, Delta]:
+        """What the batch adds to each account's totals."""
+        deltas: dict[str, Delta] = {}
+        for order in self.orders.values():
+            for sign, (account_id, blocked, exposure, live) in ((-1, self._taken[order.id]), (1, _taken(order))):
+                if account_id is not None and (blocked or exposure or live):
+                    delta = deltas.setdefault(account_id, Delta())
+                    delta.blocked_paise += sign * blocked
+                    delta.exposure_paise += sign * exposure
+                    delta.open_orders += sign * live
+        return {
+            account_id: delta
+            for account_id, delta in deltas.items()
+            if delta.blocked_paise or delta.exposure_paise or delta.open_orders
+        }
+
+    def record(self, unit: Unit) -> None:
+        """Write all of it, in one round trip: commands, orders, events, attempts, fills, and the accounts last."""
+        changed, deltas = list(self.orders.values()), self.deltas()
+        with unit.together():
+            if self.attempts:
+                insert_attempts(unit, self.attempts)
+            if changed:
+                orders.save(unit, changed, self.at)
+            if self.events:
+                orders.append_events(unit, self.events)
+            if self.commands:
+                commands.save(unit, self.commands)
+            if self.fills:
+                trades.insert(unit, self.fills)
+            if self.applied:
+                reports.close(unit, self.applied, self.at)
+            if self.counted:
+                accounts.count_seconds(unit, self.counted)
+            if deltas:
+                accounts.add(unit, deltas)
+
+
+def _taken(order: Order) -> _Taken:
+    live = order.account_id is not None and order.state not in TERMINAL
+    return (order.account_id, order.blocked_paise, order.exposure_paise, int(live))

@@ -1,0 +1,31 @@
+"""Who comes after whom: the only place that knows."""
+
+from __future__ import annotations
+
+from domain.commands import CommandKind
+
+INTAKE = ("validate", "risk", "margin", "route")
+OUTCOME = ("persist", "notify")
+FIRST = {CommandKind.PLACE: "validate"}
+
+QUEUE_PREFIX = "oc.v1."  # the version moves when a queue's arguments do: they are fixed at its creation
+
+# The ways back: another candidate from route; from persist, what was not sent goes to dispatch again.
+AFTER_NOT_SENT = {CommandKind.PLACE: "dispatch"}
+
+
+def dispatch_stage(broker: str) -> str:
+    return f"dispatch.{broker}"
+
+
+def reports_stage(broker: str) -> str:
+    """Not a stage of orders: reads the books of one broker's accounts."""
+    return f"reports.{broker}"
+
+
+def queue_of(stage: str) -> str:
+    return QUEUE_PREFIX + stage
+
+
+def all_stages(brokers: tuple[str, ...]) -> tuple[str, ...]:
+    return (*INTAKE, *(dispatch_stage(broker) for broker in brokers), *OUTCOME)

@@ -1,0 +1,20 @@
+"""Crash points: named places between two steps where a test may have the process die."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+_WANTED = os.environ.get("CRASH_POINT")  # "name" dies at the first pass, "name:3" at the third
+_NAME, _, _COUNT = (_WANTED or "").partition(":")
+_passes = 0
+
+
+def crash(point: str) -> None:
+    """Die by SIGKILL here when the environment asks for it; free of cost otherwise."""
+    if _WANTED is None or point != _NAME:
+        return
+    global _passes
+    _passes += 1
+    if _passes >= int(_COUNT or 1):
+        os.kill(os.getpid(), signal.SIGKILL)

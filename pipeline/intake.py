@@ -1,0 +1,224 @@
+"""Accepting: intents, their orders, commands and first events, durable before anybody hears of them."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import psycopg
+
+from domain.commands import CommandKind
+from domain.errors import CoordinatorError, KeyReused, KeySpent, Overloaded, StoreAway
+from domain.events import Event, EventType, Source
+from domain.ids import broker_tag, new_id
+from domain.intents import Acceptance, AcceptedLine, OrderLine, Submission
+from domain.lifecycle import OrderState
+from domain.orders import Order
+from pipeline.admission import Admission
+from pipeline.chain import FIRST
+from pipeline.crash import crash
+from pipeline.desk import Desk
+from store import commands, intents, orders
+
+log = logging.getLogger(__name__)
+
+WAITING_MAX = 2_000  # submissions in the hands of one process; more are refused at once
+LINES_PER_UNIT = 400
+
+
+@dataclass(slots=True)
+class _Waiting:
+    submission: Submission
+    answer: Future[Acceptance]
+
+
+class Intake:
+    """Writes submissions down, those that wait together in one transaction; one thread a process."""
+
+    def __init__(self, desk: Desk, admission: Admission | None = None) -> None:
+        self._desk = desk
+        self._admission = admission
+        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="intake", daemon=True)
+        self._thread.start()
+
+    def submit(self, submission: Submission) -> Future[Acceptance]:
+        """The durable acceptance, or the one given before under the same key.
+
+        The future raises KeyReused, KeySpent, Overloaded or StoreAway; after StoreAway the same key is safe to use
+        again, whether the intent was stored or not.
+        """
+        answer: Future[Acceptance] = Future()
+        if self._waiting.qsize() >= WAITING_MAX:
+            answer.set_exception(Overloaded("too many requests wait to be written down"))
+        else:
+            self._waiting.put(_Waiting(submission, answer))
+        return answer
+
+    def stop(self) -> None:
+        """Write down what was submitted, and end."""
+        self._waiting.put(None)
+        self._thread.join(5.0)
+
+    def _work(self) -> None:
+        while True:
+            first = self._waiting.get()
+            if first is None:
+                return
+            batch, lines = [first], len(first.submission.request.orders)
+            stop = False
+            while lines < LINES_PER_UNIT and not self._waiting.empty():
+                another = self._waiting.get()
+                if another is None:
+                    stop = True
+                    break
+                batch.append(another)
+                lines += len(another.submission.request.orders)
+            self._accept(batch)
+            if stop:
+                return
+
+    def _accept(self, batch: list[_Waiting]) -> None:
+        try:
+            answers = self._written(batch)
+        except CoordinatorError as error:
+            for waiting in batch:
+                waiting.answer.set_exception(error)
+        except Exception as error:
+            if len(batch) > 1 and isinstance(error, psycopg.Error):
+                log.warning("a batch of %d intents failed, each is tried alone: %s", len(batch), error)
+                for waiting in batch:
+                    self._accept([waiting])
+                return
+            log.exception("an intent could not be written down")
+            for waiting in batch:
+                waiting.answer.set_exception(error)
+        else:
+            for waiting, answer in zip(batch, answers, strict=True):
+                if isinstance(answer, CoordinatorError):
+                    waiting.answer.set_exception(answer)
+                else:
+                    waiting.answer.set_result(answer)
+
+    def _written(self, batch: Sequence[_Waiting]) -> list[Acceptance | CoordinatorError]:
+        refusal = self._admission.refuse() if self._admission is not None else None
+        submissions = [waiting.submission for waiting in batch]
+        fresh = {} if refusal is not None else self._store(submissions)
+        answers: list[Acceptance | CoordinatorError] = []
+        for number, submission in enumerate(submissions):
+            acceptance = fresh.get(number)
+            answers.append(acceptance or self._kept(submission, refusal))
+        return answers
+
+    def _store(self, submissions: Sequence[Submission]) -> dict[int, Acceptance]:
+        """Store what is new; gives the acceptances of these by their place in the batch."""
+        now, settings = self._desk.now(), self._desk.settings()
+        drafts = {}
+        for number, submission in enumerate(submissions):
+            seconds = submission.request.max_unsent_sec or settings.max_unsent_s
+            made = _make_orders(self._desk.environment.installation, submission, now, now + timedelta(seconds=seconds))
+            drafts[number] = made
+        numbers = sorted(drafts, key=lambda number: (submissions[number].user_id, submissions[number].idempotency_key))
+        window_until = now + timedelta(seconds=settings.idempotency_window_s)
+        with self._desk.store.unit() as unit:
+            new = intents.insert(
+                unit,
+                [
+                    intents.NewIntent(
+                        id=drafts[number][0].intent_id,
+                        user_id=submissions[number].user_id,
+                        key_id=submissions[number].key_id,
+                        kind=CommandKind.PLACE,
+                        idempotency_key=submissions[number].idempotency_key,
+                        fingerprint=submissions[number].fingerprint,
+                        order_ids=tuple(order.id for order in drafts[number]),
+                        accepted_at=now,
+                        window_until=window_until,
+                    )
+                    for number in numbers
+                ],
+            )
+            stored = [number for number in numbers if drafts[number][0].intent_id in new]
+            if stored:
+                stored_orders = [order for number in stored for order in drafts[number]]
+                lines = [line for number in stored for line in submissions[number].request.orders]
+                with unit.together():
+                    orders.insert(unit, stored_orders, now)
+                    order_ids = [order.id for order in stored_orders]
+                    commands.insert_placements(unit, order_ids, FIRST[CommandKind.PLACE], now)
+                    orders.append_events(unit, [_received(*pair) for pair in zip(stored_orders, lines, strict=True)])
+            crash("intake.before_commit")
+        crash("intake.after_commit")
+        if stored:
+            self._desk.wakeups.wake(FIRST[CommandKind.PLACE])
+        return {number: _acceptance(drafts[number]) for number in stored}
+
+    def _kept(self, submission: Submission, refusal: Overloaded | None) -> Acceptance | CoordinatorError:
+        """What the key stands for already; while nothing is let in, a key that stands for nothing is refused."""
+        with self._desk.store.unit() as unit:
+            kept = intents.find(unit, submission.user_id, submission.idempotency_key, self._desk.now())
+        if kept is None:
+            return refusal or StoreAway("another request with this key was just given up; send it again")
+        if kept.fingerprint != submission.fingerprint:
+            return KeyReused("this Idempotency-Key came with another request before; use a new key")
+        if not kept.live:
+            return KeySpent(kept.acceptance.intent_id)
+        return kept.acceptance
+
+
+def _make_orders(
+    installation: str, submission: Submission, now: datetime, send_before: datetime
+) -> tuple[Order, ...]:
+    intent_id = new_id()
+    made = []
+    for number, line in enumerate(submission.request.orders):
+        order_id = new_id()
+        made.append(
+            Order(
+                id=order_id,
+                intent_id=intent_id,
+                line=number,
+                correlation_id=line.correlation_id,
+                user_id=submission.user_id,
+                instrument=line.instrument,
+                side=line.side,
+                quantity=line.quantity,
+                product=line.product,
+                order_type=line.order_type,
+                validity=line.validity,
+                price=line.price,
+                trigger_price=line.trigger_price,
+                disclosed_quantity=line.disclosed_quantity,
+                market_protection=line.market_protection,
+                wanted_broker=line.broker.lower() if line.broker else None,
+                wanted_account=line.account,
+                strategy=line.strategy,
+                tag=line.tag,
+                broker_tag=broker_tag(installation, order_id),
+                accepted_at=now,
+                send_before=send_before,
+            )
+        )
+    return tuple(made)
+
+
+def _received(order: Order, line: OrderLine) -> Event:
+    terms = {
+        "quantity": order.quantity,
+        "order_type": order.order_type,
+        "validity": order.validity,
+        "price": order.price,
+        "trigger_price": order.trigger_price,
+    }
+    detail = {"set": terms, "request": line.model_dump(mode="json", by_alias=True, exclude_none=True)}
+    return Event(order.id, 0, EventType.RECEIVED, None, OrderState.RECEIVED, Source.CLIENT, order.accepted_at, detail)
+
+
+def _acceptance(made: Sequence[Order]) -> Acceptance:
+    lines = tuple(AcceptedLine(order.line, order.correlation_id, order.id) for order in made)
+    return Acceptance(made[0].intent_id, made[0].accepted_at, lines)

@@ -1,0 +1,114 @@
+"""The queue as we use it: quorum queues, confirmed publishes, and consumers that never acknowledge on a dead channel.
+
+Overrides private hooks of Dramatiq 2.2.1, pinned exactly; `tests/unit/pipeline/test_rabbit.py` fails when they change.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pika
+from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
+from dramatiq.common import dq_name, xq_name
+from dramatiq.message import Message
+from dramatiq.middleware import Middleware, Retries, ShutdownNotifications, SkipMessage
+
+DELIVERY_LIMIT = 20  # a message that kills its worker this often is a dead letter
+DELAY_DELIVERY_LIMIT = 1_000_000  # delayed messages count every return, a clean stop included; never -1 before 4.0
+# Half-open connections are noticed within 5 s.
+_TCP_OPTIONS = {"TCP_USER_TIMEOUT": 5000, "TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 2}
+
+
+class SafeConsumer(_RabbitmqConsumer):
+    """Binds a delivery to its own channel.
+
+    After a reconnect delivery tags begin again at 1; acknowledging by an old number would remove another message.
+    """
+
+    def __next__(self) -> Any:
+        message = super().__next__()
+        if message is not None:
+            message._owner = self
+        return message
+
+    def ack(self, message: Any) -> None:
+        if message._owner is self:
+            super().ack(message)
+
+    def nack(self, message: Any) -> None:
+        if message._owner is self:
+            super().nack(message)
+
+
+class SkipOrphans(Middleware):
+    """Leaves a prefetched message whose channel is gone: it was delivered again, to somebody."""
+
+    def before_process_message(self, broker: Any, message: Any) -> None:
+        owner = getattr(message, "_owner", None)
+        if owner is not None and not owner.channel.is_open:
+            raise SkipMessage
+
+
+class OrderBroker(RabbitmqBroker):
+    """Dramatiq's broker with quorum queues and no time to live for dead letters: only operators empty these."""
+
+    @property
+    def consumer_class(self) -> type[SafeConsumer]:
+        return SafeConsumer
+
+    def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
+        return {
+            **super()._build_queue_arguments(queue_name),
+            "x-queue-type": "quorum",
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        }
+
+    def _declare_queue(self, queue_name: str) -> Any:
+        arguments = {**self._build_queue_arguments(queue_name), "x-delivery-limit": DELIVERY_LIMIT}
+        return self._declare(queue_name, arguments)
+
+    def _declare_dq_queue(self, queue_name: str) -> Any:
+        arguments = {**self._build_queue_arguments(queue_name), "x-delivery-limit": DELAY_DELIVERY_LIMIT}
+        return self._declare(dq_name(queue_name), arguments)
+
+    def _declare_xq_queue(self, queue_name: str) -> Any:
+        return self._declare(xq_name(queue_name), {"x-queue-type": "quorum"})
+
+    def _declare(self, name: str, arguments: dict[str, Any]) -> Any:
+        return self.channel.queue_declare(queue=name, durable=True, arguments=arguments)
+
+
+def connect(url: str) -> OrderBroker:
+    """A broker for the queue's URLs (several nodes are separated by commas); connects at first use."""
+    nodes = [parameters(node) for node in url.split(",")]
+    random.shuffle(nodes)
+    retries = Retries(max_retries=3, min_backoff=500, max_backoff=10_000)
+    return OrderBroker(
+        parameters=nodes, confirm_delivery=True, middleware=[SkipOrphans(), retries, ShutdownNotifications()]
+    )
+
+
+def parameters(url: str) -> dict[str, Any]:
+    """pika's parameters for one node, with deadlines that turn a lost network into an error within seconds."""
+    parts = urlsplit(url)
+    options = {name: value for name, value in _TCP_OPTIONS.items() if hasattr(socket, name)}
+    return {
+        "host": parts.hostname or "127.0.0.1",
+        "port": parts.port or 5672,
+        "virtual_host": unquote(parts.path[1:]) if len(parts.path) > 1 else "/",
+        "credentials": pika.PlainCredentials(unquote(parts.username or "guest"), unquote(parts.password or "guest")),
+        "heartbeat": 5,
+        "socket_timeout": 2,
+        "stack_timeout": 3,
+        "blocked_connection_timeout": 5,
+        "connection_attempts": 1,
+        "tcp_options": options,
+    }
+
+
+def wakeup_message(queue: str, since: str | None) -> Message[Any]:
+    return Message(queue_name=queue, actor_name=queue, args=(since,), kwargs={}, options={})

@@ -1,0 +1,230 @@
+"""The engine: claim what is due, lock, decide order by order, record in one transaction, wake whoever comes next."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import psycopg
+
+from domain.commands import Command, CommandState
+from domain.errors import StoreAway
+from domain.events import EventType, Source, advance
+from domain.orders import Order
+from pipeline.batch import Batch
+from pipeline.crash import crash
+from pipeline.desk import Desk
+from pipeline.news import tell
+from pipeline.wakeups import DEEP
+from store import commands, orders
+from store.unit import Unit
+
+log = logging.getLogger(__name__)
+
+CLAIM_MAX = 200
+ROUNDS_MAX = 500  # one message keeps its worker no longer than this many batches
+SLACK = timedelta(seconds=1)  # how far a commit may trail the due time it carries; the sweep finds what trails more
+DEATHS_ALONE_MAX = 3
+_BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
+
+WORKER = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How often a stage tries one order again after an exception, and how long it waits in between."""
+
+    tries: int
+    backoff_ms: tuple[int, int]
+
+    def wait(self, attempts: int) -> timedelta:
+        """Doubling from the first to the last, with jitter."""
+        low, high = self.backoff_ms
+        return timedelta(milliseconds=min(high, low * 2 ** max(0, attempts - 1)) * random.uniform(0.75, 1.25))
+
+
+class Group(Protocol):
+    """Stages that one transaction may carry an order through, one after another."""
+
+    policies: Mapping[str, Policy]
+
+    def decide(self, unit: Unit, claimed: Sequence[Command], held: Mapping[str, Order], batch: Batch) -> None:
+        """Gather for the whole batch, then judge order by order; an order's exception goes to `batch.failures`."""
+        ...
+
+
+class SetAside(Exception):
+    """Some orders of a batch failed; the others are decided again without them."""
+
+    def __init__(self, failures: Mapping[str, tuple[Command, Exception]]) -> None:
+        super().__init__(f"{len(failures)} orders failed")
+        self.failures = failures
+
+
+class Engine:
+    """Runs one group's stages on claimed batches. One engine per thread of work."""
+
+    def __init__(self, desk: Desk, group: Group) -> None:
+        self._desk, self._group = desk, group
+        self._since: dict[str, datetime] = {}
+
+    def run(self, stage: str, since: str | None = None) -> int:
+        """Work until nothing more is due at the stage; gives how many commands were advanced."""
+        if since == DEEP:
+            self._since[stage] = _BEGINNING
+        elif since is not None:
+            self._since[stage] = min(self._since.get(stage, _BEGINNING), datetime.fromisoformat(since) - SLACK)
+        done = 0
+        for _ in range(ROUNDS_MAX):
+            advanced = self._round(stage)
+            done += advanced
+            if not advanced:
+                return done + self._suspects(stage)
+        self._desk.wakeups.wake(stage)
+        return done
+
+    def _round(self, stage: str) -> int:
+        now = self._desk.now()
+        since = self._since.get(stage, _BEGINNING)
+        try:
+            claimed = self._pass(stage, lambda unit: commands.claim(unit, stage, since=since, now=now, limit=CLAIM_MAX))
+        except SetAside as aside:
+            self._set_aside(stage, aside.failures)
+            return len(aside.failures)
+        except _Failed as failed:
+            return self._one_by_one(stage, failed)
+        full = len(claimed) == CLAIM_MAX
+        self._since[stage] = max(since, (claimed[-1].due_at if full else now) - SLACK)
+        return len(claimed)
+
+    def _suspects(self, stage: str) -> int:
+        """Commands that were in the hands of a worker that died: each alone."""
+        done = 0
+        while self._alone(stage, lambda unit: commands.claim_suspect(unit, stage, self._desk.now())):
+            done += 1
+        return done
+
+    def _one_by_one(self, stage: str, failed: _Failed) -> int:
+        """The database refused a batch, and can't say for whose sake."""
+        keys = [(command.order_id, command.seq) for command in failed.claimed]
+        if len(keys) == 1:
+            self._set_aside(stage, {keys[0][0]: (failed.claimed[0], failed.error)})
+            return 1
+        log.warning("a batch of %d at %s failed, each is tried alone: %s", len(keys), stage, failed.error)
+        for key in keys:
+            self._alone(stage, lambda unit, key=key: commands.claim_these(unit, stage, [key], self._desk.now()))
+        return len(keys)
+
+    def _alone(self, stage: str, claim: _Claim) -> bool:
+        try:
+            return bool(self._pass(stage, claim))
+        except SetAside as aside:
+            self._set_aside(stage, aside.failures)
+        except _Failed as failed:
+            self._set_aside(stage, {command.order_id: (command, failed.error) for command in failed.claimed})
+        return True
+
+    def _pass(self, stage: str, claim: _Claim) -> list[Command]:
+        """One transaction: claim, lock, decide, record. Raises SetAside or _Failed with nothing recorded."""
+        claim_id: int | None = None
+        claimed: list[Command] = []
+        try:
+            with self._desk.store.unit() as unit:
+                claimed = claim(unit)
+                if not claimed:
+                    return claimed
+                claim_id = self._open_claim(stage, claimed)
+                crash(f"{stage}.after_claim")
+                batch = Batch(at=self._desk.now())
+                held = orders.lock(unit, [command.order_id for command in claimed])
+                for order in held.values():
+                    batch.hold(order)
+                self._group.decide(unit, claimed, held, batch)
+                if batch.failures:
+                    by_id = {command.order_id: command for command in claimed}
+                    raise SetAside({id_: (by_id[id_], error) for id_, error in batch.failures.items()})
+                batch.record(unit)
+                if claim_id is not None:
+                    commands.close_claim(unit, claim_id)
+                crash(f"{stage}.before_commit")
+        except (SetAside, StoreAway, psycopg.Error) as error:
+            self._forget(claim_id)
+            if isinstance(error, psycopg.Error):
+                raise _Failed(claimed, error) from error
+            raise
+        crash(f"{stage}.after_commit")
+        for next_stage in batch.wakes:
+            self._desk.wakeups.wake(next_stage)
+        tell(self._desk, batch.news)
+        return claimed
+
+    def _open_claim(self, stage: str, claimed: Sequence[Command]) -> int | None:
+        if self._desk.claim_store is None:
+            return None
+        with self._desk.claim_store.unit() as unit:
+            return commands.open_claim(unit, WORKER, stage, [command.order_id for command in claimed])
+
+    def _forget(self, claim_id: int | None) -> None:
+        """This worker lives: what it gave up killed nobody. Where that can't be said, the sweep sees one death."""
+        if claim_id is None or self._desk.claim_store is None:
+            return
+        try:
+            with self._desk.claim_store.unit() as unit:
+                commands.close_claim(unit, claim_id)
+        except StoreAway as error:
+            log.warning("claim %d stays open: %s", claim_id, error)
+
+    def _set_aside(self, stage: str, failures: Mapping[str, tuple[Command, Exception]]) -> None:
+        """Count one more try for each failed order, let it wait, and give it up when its tries run out."""
+        policy = self._group.policies[stage]
+        now = self._desk.now()
+        with self._desk.store.unit() as unit:
+            keys = [(command.order_id, command.seq) for command, _ in failures.values()]
+            claimed = commands.claim_these(unit, stage, keys, now)
+            held = orders.lock(unit, [command.order_id for command in claimed])
+            batch = Batch(at=now)
+            for command in claimed:
+                error = failures[command.order_id][1]
+                command.attempts += 1
+                command.error = f"{type(error).__name__}: {error}"[:500]
+                command.due_at = now + policy.wait(command.attempts)
+                if command.attempts >= policy.tries:
+                    order = held[command.order_id]
+                    batch.hold(order)
+                    give_up(command, order, batch)
+                batch.commands.append(command)
+                log.warning(
+                    "order set aside",
+                    extra={"order_id": command.order_id, "stage": stage, "tries": command.attempts},
+                    exc_info=error,
+                )
+            batch.record(unit)
+            crash(f"{stage}.set_aside.before_commit")
+        tell(self._desk, batch.news)
+
+
+def give_up(command: Command, order: Order, batch: Batch) -> None:
+    """No more tries: the command is an operator's, and the client sees it in the order's history."""
+    command.state = CommandState.STUCK
+    because = {"stage": command.stage, "tries": command.attempts, "deaths": command.deaths, "error": command.error}
+    batch.change(order, advance(order, EventType.STUCK, Source.PIPELINE, batch.at, because=because))
+    batch.news.add(order.intent_id)
+
+
+class _Failed(Exception):
+    """The database refused the batch."""
+
+    def __init__(self, claimed: list[Command], error: psycopg.Error) -> None:
+        super().__init__(str(error))
+        self.claimed, self.error = claimed, error
+
+
+class _Claim(Protocol):
+    def __call__(self, unit: Unit) -> list[Command]: ...

@@ -1,0 +1,331 @@
+"""Dispatch: the last gate, the attempt, the call. What came of it is for persist to say."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from brokers.base import Line
+from domain.commands import Command, CommandState
+from domain.errors import StoreAway
+from domain.events import EventType, Source, advance
+from domain.ids import new_id
+from domain.lifecycle import UNSENT, OrderState
+from domain.orders import Order
+from domain.outcomes import Accepted, NotSent, Outcome, Unknown
+from pipeline.batch import Batch
+from pipeline.chain import dispatch_stage
+from pipeline.crash import crash
+from pipeline.desk import Desk
+from pipeline.news import tell
+from pipeline.reports import late_answers
+from pipeline.wakeups import DEEP
+from store import attempts, commands, orders, reports
+from store.attempts import Attempt
+from store.unit import Unit
+
+if TYPE_CHECKING:
+    from brokers.limits import RateBudget
+
+log = logging.getLogger(__name__)
+
+_BEGINNING = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
+SLACK = timedelta(seconds=1)
+PEEK_MAX = 400
+WAIT_FOR_SESSION = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One broker call: lines of one intent and one account, their attempts committed."""
+
+    id: str
+    account_id: str
+    orders: tuple[Order, ...]
+    fences: tuple[int, ...]
+    send_by: float  # on the boot clock: past it no byte may leave
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    call: Call
+    outcomes: tuple[Outcome, ...]
+    at: datetime
+
+
+class Dispatcher:
+    """Keeps one broker's call slots busy. Calls run on threads of their own; one thread writes down their outcomes."""
+
+    def __init__(self, desk: Desk, broker: str, budget: RateBudget | None = None) -> None:
+        self._desk, self._broker, self._stage = desk, broker, dispatch_stage(broker)
+        self._adapter = desk.adapters[broker]
+        self._budget = budget
+        self._slots = self._adapter.capabilities.call_slots
+        self._busy = 0
+        self._lock = threading.Lock()  # one pump at a time
+        self._calls = ThreadPoolExecutor(self._slots, thread_name_prefix=f"{broker}-call")
+        self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
+        self._since = _BEGINNING
+        self._lines = 1.0  # of the last calls, on average
+        self._settler = threading.Thread(target=self._settle_all, name=f"{broker}-settle", daemon=True)
+        self._settler.start()
+
+    def pump(self, since: str | None = None) -> int:
+        """Send what is due, as far as slots and rate budget go; gives how many orders were sent."""
+        with self._lock:
+            if since == DEEP:
+                self._since = _BEGINNING
+            elif since is not None:
+                self._since = min(self._since, datetime.fromisoformat(since) - SLACK)
+            sent = 0
+            while (free := self._slots - self._busy) > 0:
+                claimed, calls = self._first_step(free)
+                for call in calls:
+                    self._busy += 1
+                    self._calls.submit(self._call, call)
+                    sent += len(call.orders)
+                if not claimed:
+                    break
+            return sent
+
+    def stop(self, timeout_s: float) -> None:
+        """Wait for the calls under way, at most for the time given; a call cut off leaves its lease to expire."""
+        deadline = time.monotonic() + timeout_s
+        while self._busy and time.monotonic() < deadline:
+            threading.Event().wait(0.02)
+        self._calls.shutdown(wait=False, cancel_futures=True)
+        self._answers.put(None)
+        self._settler.join(max(0.1, deadline - time.monotonic()))
+
+    def _first_step(self, free: int) -> tuple[int, list[Call]]:
+        """T1: claim, gate, write the attempts, commit. Nothing is called before that commit."""
+        now = self._desk.now()
+        with self._desk.store.unit() as unit:
+            claimed, looked_until = self._claim(unit, free, now)
+            if not claimed:
+                self._since = max(self._since, looked_until - SLACK)
+                return 0, []
+            crash("dispatch.after_claim")
+            held = orders.lock(unit, [command.order_id for command in claimed])
+            batch = Batch(at=self._desk.now())
+            passed = []
+            for command in claimed:
+                order = held[command.order_id]
+                batch.hold(order)
+                if self._gate(command, order, batch):
+                    passed.append((command, order))
+            calls = self._prepare(passed, free, batch)
+            batch.record(unit)
+            crash("dispatch.before_commit")
+        taken = sum(len(call.orders) for call in calls)
+        if taken == len(passed):
+            self._since = max(self._since, looked_until - SLACK)
+        if calls:
+            self._lines = taken / len(calls)
+        crash("dispatch.after_commit")
+        tell(self._desk, batch.news)
+        return len(claimed), calls
+
+    def _claim(self, unit: Unit, free: int, now: datetime) -> tuple[list[Command], datetime]:
+        """As much as can be sent at once, and the time up to which everything due was seen.
+
+        At once: free slots times the lines that calls have had lately, within the accounts' rate budgets.
+        """
+        size = self._adapter.capabilities.lines_per_call
+        limit = min(PEEK_MAX, max(size, int(free * self._lines)))
+        if self._budget is None:
+            claimed = commands.claim(unit, self._stage, since=self._since, now=now, limit=limit)
+            return claimed, claimed[-1].due_at if len(claimed) == limit else now
+        granted = self._budgeted(unit, limit, now)
+        return (commands.claim_these(unit, self._stage, granted, now) if granted else []), _BEGINNING
+
+    def _budgeted(self, unit: Unit, limit: int, now: datetime) -> list[tuple[str, int]]:
+        assert self._budget is not None
+        waiting: dict[str, list[tuple[str, int]]] = {}
+        for order_id, seq, account_id in commands.peek(unit, self._stage, now=now, limit=PEEK_MAX):
+            waiting.setdefault(account_id, []).append((order_id, seq))
+        granted: list[tuple[str, int]] = []
+        soonest: float | None = None
+        for account_id, keys in waiting.items():
+            wanted = min(len(keys), limit - len(granted))
+            if wanted <= 0:
+                break
+            grant = self._budget.take(account_id, wanted)
+            granted.extend(keys[: grant.count])
+            if grant.count < wanted:
+                soonest = min(soonest or grant.wait_s, grant.wait_s)
+        if soonest is not None:
+            self._pump_later(soonest)
+        return granted
+
+    def _pump_later(self, wait_s: float) -> None:
+        timer = threading.Timer(max(0.005, wait_s), lambda: self._desk.wakeups.wake(self._stage))
+        timer.daemon = True
+        timer.start()
+
+    def _gate(self, command: Command, order: Order, batch: Batch) -> bool:
+        """The last gate: whether this order may be sent at this moment."""
+        if order.state not in UNSENT:
+            command.finish("notify", batch.at)
+            batch.commands.append(command)
+            return False
+        if order.cancel_requested:
+            self._close(command, order, OrderState.CANCELLED, "CANCELLED_UNSENT", "cancelled before it was sent", batch)
+            return False
+        if batch.at >= order.send_before:
+            why = f"not sent by {order.send_before.isoformat(timespec='seconds')}, its limit"
+            self._close(command, order, OrderState.REJECTED, "EXPIRED_UNSENT", why, batch)
+            return False
+        account = self._desk.directory().by_id[order.account_id or ""]
+        if account.mode == "HALTED":
+            why = f"account {account.id} is halted"
+            self._close(command, order, OrderState.REJECTED, "HALTED", why, batch)
+            return False
+        if account.session != "ALIVE":
+            command.due_at, command.error = batch.at + WAIT_FOR_SESSION, f"the session of {account.id} is dead"
+            batch.commands.append(command)
+            return False
+        return True
+
+    def _close(
+        self, command: Command, order: Order, state: OrderState, code: str, why: str, batch: Batch
+    ) -> None:
+        event_type = EventType.CANCELLED if state is OrderState.CANCELLED else EventType.REJECTED
+        changes = {"reason_code": code, "reason": why}
+        batch.change(order, advance(order, event_type, Source.PIPELINE, batch.at, state=state, changes=changes))
+        command.finish("notify", batch.at)
+        batch.commands.append(command)
+        batch.news.add(order.intent_id)
+
+    def _prepare(self, passed: list[tuple[Command, Order]], free: int, batch: Batch) -> list[Call]:
+        """Group what passed into calls and write down their attempts; what finds no slot stays ready."""
+        groups: dict[tuple[str, str], list[tuple[Command, Order]]] = {}
+        for command, order in passed:
+            groups.setdefault((order.intent_id, order.account_id or ""), []).append((command, order))
+        size = self._adapter.capabilities.lines_per_call
+        settings = self._desk.settings()
+        lease_s = settings.place_timeout_s + settings.lease_margin_s
+        lease_until = batch.at + timedelta(seconds=lease_s)
+        send_by = time.clock_gettime(time.CLOCK_BOOTTIME) + settings.lease_margin_s
+        calls: list[Call] = []
+        for (_, account_id), members in groups.items():
+            for start in range(0, len(members), size):
+                if len(calls) >= free:
+                    return calls
+                lines = members[start : start + size]
+                call_id = new_id()
+                for command, order in lines:
+                    self._start(command, order, call_id, len(lines), lease_until, batch)
+                calls.append(
+                    Call(call_id, account_id, tuple(o for _, o in lines), tuple(c.fence for c, _ in lines), send_by)
+                )
+        return calls
+
+    def _start(
+        self, command: Command, order: Order, call_id: str, lines: int, lease_until: datetime, batch: Batch
+    ) -> None:
+        command.fence += 1
+        command.state, command.due_at = CommandState.SENDING, lease_until
+        batch.commands.append(command)
+        because = {"attempt": command.fence, "call": call_id}
+        batch.change(
+            order,
+            advance(order, EventType.SENDING, Source.PIPELINE, batch.at, state=OrderState.SENDING, because=because),
+        )
+        batch.attempts.append(
+            Attempt(
+                order_id=order.id,
+                number=command.fence,
+                call_id=call_id,
+                broker=self._broker,
+                account_id=order.account_id or "",
+                tag=order.broker_tag,
+                fence=command.fence,
+                request={"lines": lines},
+                started_at=batch.at,
+                lease_until=lease_until,
+            )
+        )
+
+    def _call(self, call: Call) -> None:
+        try:
+            outcomes = tuple(self._place(call))
+        except Exception as error:
+            # The adapter promises to raise nothing; a defect of ours says nothing about what the broker did.
+            log.exception("a call ended in a defect", extra={"call_id": call.id})
+            outcomes = tuple(Unknown(f"{type(error).__name__}: {error}") for _ in call.orders)
+        self._answers.put(Answer(call, outcomes, self._desk.now()))
+
+    def _place(self, call: Call) -> Sequence[Outcome]:
+        if time.clock_gettime(time.CLOCK_BOOTTIME) >= call.send_by:
+            return [NotSent("the lease was over before the call") for _ in call.orders]
+        instruments = self._desk.instruments()
+        lines = [Line(order, instruments[order.instrument]) for order in call.orders]
+        session = self._desk.session(call.account_id)
+        crash("dispatch.before_call")
+        outcomes = self._adapter.place(
+            session, lines, timeout_s=self._desk.settings().place_timeout_s, send_by=call.send_by
+        )
+        crash("dispatch.after_call")
+        return outcomes
+
+    def _settle_all(self) -> None:
+        while True:
+            first = self._answers.get()
+            if first is None:
+                return
+            answers = [first]
+            while not self._answers.empty():
+                another = self._answers.get()
+                if another is None:
+                    self._settle(answers)
+                    return
+                answers.append(another)
+            self._settle(answers)
+
+    def _settle(self, answers: Sequence[Answer]) -> None:
+        """T2, tried until the record takes it or the process ends: an outcome is never thrown away."""
+        wait_s = 0.05
+        while True:
+            try:
+                self._second_step(answers)
+                break
+            except StoreAway as error:
+                log.warning("outcomes of %d calls wait for the database: %s", len(answers), error)
+            except Exception:
+                log.exception("outcomes of %d calls could not be written down", len(answers))
+            threading.Event().wait(wait_s)
+            wait_s = min(2.0, wait_s * 2)
+        with self._lock:
+            self._busy -= len(answers)
+        self._desk.wakeups.wake("persist")
+        try:
+            self.pump()
+        except StoreAway as error:
+            log.warning("the next calls wait for the database: %s", error)
+
+    def _second_step(self, answers: Sequence[Answer]) -> None:
+        now = self._desk.now()
+        ends = [
+            (order.id, fence, outcome, answer.at)
+            for answer in answers
+            for order, fence, outcome in zip(answer.call.orders, answer.call.fences, answer.outcomes, strict=True)
+        ]
+        with self._desk.store.unit() as unit:
+            moved = commands.answered(unit, [(order_id, fence) for order_id, fence, *_ in ends], now)
+            attempts.end(unit, ends)
+            late = [
+                (order_id, outcome.broker_order_id)
+                for order_id, _, outcome, _ in ends
+                if order_id not in moved and isinstance(outcome, Accepted)
+            ]
+            reports.insert(unit, late_answers(late), now)
+            crash("dispatch.outcome.before_commit")
+        crash("dispatch.outcome.after_commit")

@@ -1,0 +1,178 @@
+"""The sweep: what makes progress certain. Messages only make it fast."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, datetime, timedelta
+
+import orjson
+import pika
+import pika.exceptions
+from dramatiq.common import xq_name
+
+from domain.commands import CommandState
+from pipeline.batch import Batch
+from pipeline.chain import queue_of, reports_stage
+from pipeline.crash import crash
+from pipeline.desk import Desk
+from pipeline.news import tell
+from pipeline.rabbit import parameters
+from pipeline.stage import DEATHS_ALONE_MAX, give_up
+from store import accounts, commands, orders, reports
+
+log = logging.getLogger(__name__)
+
+OVERDUE_S = 0.5  # younger work has its wake-up still under way
+RECENT = timedelta(seconds=30)  # what the frequent look covers; the deep look covers everything
+CLAIM_AGE_S = 2.0
+_BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class Sweep:
+    """Wakes stages whose due work nobody takes, expires leases, finds the dead, buries the stuck."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._queue = QueueView(desk.environment.queue_url)
+        self._deep_at = 0.0
+        self.alarms: dict[str, str] = {}
+
+    def run(self) -> None:
+        """One sweep; raises StoreAway when the database can't be reached."""
+        now = self._desk.now()
+        deep = time.monotonic() >= self._deep_at
+        started = time.monotonic()
+        with self._desk.store.unit() as unit:
+            due = commands.oldest_due(unit, now, _BEGINNING if deep else now - RECENT)
+        if deep:
+            # A reader's old snapshot makes this look dear: it may cost a twentieth of the time at most.
+            self._deep_at = started + max(1.0, 20 * (time.monotonic() - started))
+        overdue = now - timedelta(seconds=OVERDUE_S)
+        for (stage, state), (oldest, _count) in due.items():
+            if state == CommandState.READY and oldest <= overdue:
+                self._wake(stage, oldest, deep=deep)
+            elif state == CommandState.SENDING:
+                self._expire_leases(stage, now)
+        self._wake_for_reports()
+        self._find_dead_workers()
+        self._bury()
+
+    def close(self) -> None:
+        self._queue.close()
+
+    def _wake(self, stage: str, oldest: datetime, *, deep: bool) -> None:
+        depth = self._queue.depth(queue_of(stage))
+        if depth is None:
+            return
+        ready, consumers = depth
+        if consumers == 0:
+            self.alarms[stage] = "work waits and nobody consumes"
+        else:
+            self.alarms.pop(stage, None)
+        if ready == 0:
+            self._desk.wakeups.wake(stage, since=oldest, deep=deep)
+
+    def _expire_leases(self, stage: str, now: datetime) -> None:
+        """Leases that ended without an outcome: persist calls them unknown."""
+        with self._desk.store.unit() as unit:
+            expired = commands.expire_leases(unit, stage, now)
+            crash("sweep.leases.before_commit")
+        if expired:
+            log.warning("%d leases at %s ended without an outcome", expired, stage)
+            self._desk.wakeups.wake("persist")
+
+    def _wake_for_reports(self) -> None:
+        with self._desk.store.unit() as unit:
+            if reports.any_due(unit, older_than_s=OVERDUE_S):
+                self._desk.wakeups.wake("persist")
+            live = accounts.brokers_with_live_orders(unit)
+        for broker in live:
+            depth = self._queue.depth(queue_of(reports_stage(broker)))
+            if depth is not None and depth[0] == 0:
+                self._desk.wakeups.wake(reports_stage(broker))
+
+    def _find_dead_workers(self) -> None:
+        """An open claim over unlocked rows: its worker died. Its commands go on alone, and are STUCK after three."""
+        with self._desk.store.unit() as unit:
+            claims = commands.open_claims(unit, older_than_s=CLAIM_AGE_S)
+        for claim_id, worker, stage, order_ids in claims:
+            with self._desk.store.unit() as unit:
+                dead = commands.count_death(unit, claim_id, stage, order_ids)
+                if dead is None:
+                    continue
+                log.error("worker %s died with %d commands at %s", worker, len(dead), stage)
+                hopeless = [command for command in dead if command.deaths > DEATHS_ALONE_MAX]
+                batch = Batch(at=self._desk.now())
+                held = orders.lock(unit, [command.order_id for command in hopeless]) if hopeless else {}
+                for command in hopeless:
+                    command.error = f"{command.deaths} workers died of it"
+                    batch.hold(held[command.order_id])
+                    give_up(command, held[command.order_id], batch)
+                    batch.commands.append(command)
+                batch.record(unit)
+                crash("sweep.deaths.before_commit")
+            tell(self._desk, batch.news)
+            self._desk.wakeups.wake(stage, deep=True)
+
+    def _bury(self) -> None:
+        """Publish a dead letter for each newly stuck command: the operators' view of it."""
+        with self._desk.store.unit() as unit:
+            stuck = commands.unburied(unit, limit=100)
+        for command in stuck:
+            body = {"orderId": command.order_id, "seq": command.seq, "stage": command.stage, "error": command.error}
+            if not self._queue.bury(queue_of(command.stage), body):
+                return
+            with self._desk.store.unit() as unit:
+                commands.mark_buried(unit, command.order_id, command.seq, self._desk.now())
+                crash("sweep.bury.before_commit")
+
+
+class QueueView:
+    """Looks at queues and writes dead letters, over a connection of its own; None and False while RabbitMQ is away."""
+
+    def __init__(self, url: str) -> None:
+        self._parameters = pika.ConnectionParameters(**parameters(url.split(",")[0]))
+        self._connection: pika.BlockingConnection | None = None
+        self._channel: pika.adapters.blocking_connection.BlockingChannel | None = None
+
+    def depth(self, queue: str) -> tuple[int, int] | None:
+        """(messages ready, consumers)."""
+        try:
+            frame = self._open().queue_declare(queue=queue, passive=True)
+        except (pika.exceptions.AMQPError, OSError):
+            self.close()
+            return None
+        return frame.method.message_count, frame.method.consumer_count
+
+    def bury(self, queue: str, body: dict[str, object]) -> bool:
+        try:
+            self._open().basic_publish(
+                exchange="",
+                routing_key=xq_name(queue),
+                body=orjson.dumps(body),
+                properties=pika.BasicProperties(delivery_mode=2, content_type="application/json"),
+                mandatory=True,
+            )
+        except (pika.exceptions.AMQPError, OSError) as error:
+            log.warning("a dead letter could not be written: %s", error or type(error).__name__)
+            self.close()
+            return False
+        return True
+
+    def close(self) -> None:
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None and connection.is_open:
+            try:
+                connection.close()
+            except (pika.exceptions.AMQPError, OSError) as error:
+                log.debug("closing the view of the queue: %s", error)
+
+    def _open(self) -> pika.adapters.blocking_connection.BlockingChannel:
+        if self._channel is None or not self._channel.is_open:
+            self.close()
+            self._connection = pika.BlockingConnection(self._parameters)
+            self._channel = self._connection.channel()
+            self._channel.confirm_delivery()
+        return self._channel
+

@@ -1,0 +1,136 @@
+"""Wake-ups: "this stage may have work". Published here and nowhere else, after the commit, by one thread a process."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from datetime import datetime
+from typing import Any
+
+from pipeline.chain import queue_of
+from pipeline.crash import crash
+from pipeline.rabbit import connect, wakeup_message
+
+log = logging.getLogger(__name__)
+
+INTERVAL_S = 0.004  # at most one wake-up per stage in this time; the first goes at once
+DEADLINE_S = 2.0  # a confirmed publish may block without end; past this its connection is cut
+PAUSE_S = 0.5  # after a failure
+DEEP = "-"  # as `since`: look at everything that is due
+
+
+class Wakeups:
+    """Publishes wake-ups, confirmed and coalesced. A wake-up that can't be published is dropped: the sweep covers it."""
+
+    def __init__(self, url: str) -> None:
+        self._broker = connect(url)
+        self._pending: dict[str, str | None] = {}
+        self._sent_at: dict[str, float] = {}
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._publishing_since: float | None = None
+        self._connected = True
+        self._thread = threading.Thread(target=self._publish_all, name="wakeups", daemon=True)
+        self._watch = threading.Thread(target=self._cut_what_hangs, name="wakeups-watch", daemon=True)
+        self._started = False
+
+    def start(self) -> None:
+        self._started = True
+        self._thread.start()
+        self._watch.start()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the last publish went through."""
+        return self._connected
+
+    def wake(self, stage: str, *, since: datetime | None = None, deep: bool = False) -> None:
+        """Ask for a wake-up of a stage; returns at once.
+
+        `since` has the stage look at what fell due from then on, `deep` at everything; by default each worker goes
+        on from where it is.
+        """
+        wanted = DEEP if deep else since.isoformat() if since is not None else None
+        with self._changed:
+            known = self._pending.get(stage)
+            if stage in self._pending:
+                if wanted is None or known == DEEP or (known is not None and wanted != DEEP and wanted >= known):
+                    return
+                self._pending[stage] = wanted
+                return
+            self._pending[stage] = wanted
+            self._changed.notify()
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """Publish what is pending, at most for the time given, and end."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._started:
+            self._thread.join(timeout_s)
+
+    def _publish_all(self) -> None:
+        while True:
+            with self._changed:
+                while not self._pending and not self._stopping:
+                    self._changed.wait()
+                if not self._pending:
+                    break
+                now = time.monotonic()
+                due = {s: t for s in self._pending if (t := self._sent_at.get(s, 0.0) + INTERVAL_S) <= now}
+                if not due and not self._stopping:
+                    nearest = min(self._sent_at.get(stage, 0.0) for stage in self._pending) + INTERVAL_S
+                    self._changed.wait(max(nearest - now, 0.0005))
+                    continue
+                batch = {stage: self._pending.pop(stage) for stage in (due or list(self._pending))}
+            for stage, since in batch.items():
+                self._publish(stage, since)
+        self._close()
+
+    def _publish(self, stage: str, since: str | None) -> None:
+        self._sent_at[stage] = self._publishing_since = time.monotonic()
+        try:
+            crash("wakeups.before_publish")
+            self._broker.enqueue(wakeup_message(queue_of(stage), since))
+            crash("wakeups.after_publish")
+            self._connected = True
+        except Exception as error:  # noqa: BLE001 - whatever the queue does, the sweep covers the wake-up
+            if self._connected:
+                log.warning("the queue does not take wake-ups: %s", error or type(error).__name__)
+            self._connected = False
+            self._publishing_since = None
+            self._close()
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping, PAUSE_S)
+        finally:
+            self._publishing_since = None
+
+    def _cut_what_hangs(self) -> None:
+        while not self._stopping:
+            since = self._publishing_since
+            if since is not None and time.monotonic() - since > DEADLINE_S:
+                self._cut()
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping, DEADLINE_S / 4)
+
+    def _cut(self) -> None:
+        transport: Any = getattr(getattr(self._connection, "_impl", None), "_transport", None)
+        sock = getattr(transport, "_sock", None)
+        if sock is not None:
+            log.warning("a wake-up was not confirmed within %s s: connection cut", DEADLINE_S)
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError as error:
+                log.debug("connection was gone already: %s", error)
+
+    @property
+    def _connection(self) -> Any:
+        return next(iter(self._broker.connections), None)
+
+    def _close(self) -> None:
+        try:
+            self._broker.close()
+        except Exception as error:  # noqa: BLE001 - it is being thrown away
+            log.debug("closing the queue's connection: %s", error)

@@ -1,0 +1,135 @@
+"""A worker process: `python -m pipeline.worker intake | outcome | dispatch BROKER`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import dramatiq
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
+from dramatiq.worker import Worker
+
+from pipeline.chain import INTAKE, OUTCOME, dispatch_stage, queue_of, reports_stage
+from pipeline.desk import Desk, from_env
+from pipeline.rabbit import connect
+from pipeline.reports import BookReader, apply_due
+from pipeline.stage import Engine
+
+log = logging.getLogger(__name__)
+
+STOP_S = 8.0  # for what is under way at SIGTERM
+Handler = Callable[[str | None], object]
+
+
+def main(arguments: list[str]) -> int:
+    logging.basicConfig(level=os.environ.get("LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    match arguments:
+        case ["intake"]:
+            return run("intake", intake_handlers, threads=int(os.environ.get("INTAKE_THREADS", "2")))
+        case ["outcome"]:
+            return run("outcome", outcome_handlers, threads=int(os.environ.get("OUTCOME_THREADS", "2")))
+        case ["dispatch", broker]:
+            return run(f"dispatch-{broker}", lambda desk: dispatch_handlers(desk, broker), threads=2)
+    print("usage: python -m pipeline.worker intake | outcome | dispatch BROKER", file=sys.stderr)
+    return 2
+
+
+def run(name: str, build: Callable[[Desk], tuple[dict[str, Handler], Callable[[], None]]], *, threads: int) -> int:
+    """Consume the handlers' queues until SIGTERM or SIGINT; finishes what is under way first."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    desk = from_env(name)
+    desk.wakeups.start()
+    handlers, stop_handlers = build(desk)
+    broker = connect(desk.environment.queue_url)
+    dramatiq.set_broker(broker)
+    for stage, handler in handlers.items():
+        _declare(broker, stage, handler)
+    os.environ.setdefault("dramatiq_queue_prefetch", str(threads))
+    worker = Worker(broker, queues={queue_of(stage) for stage in handlers}, worker_threads=threads, worker_timeout=200)
+    worker.start()
+    if ready_file := os.environ.get("READY_FILE"):
+        Path(ready_file).touch()
+    log.info("%s consumes %s", name, ", ".join(sorted(handlers)))
+    for stage in handlers:
+        desk.wakeups.wake(stage, deep=True)
+    stopping.wait()
+    log.info("%s stops", name)
+    worker.stop(timeout=int(STOP_S * 1000))
+    stop_handlers()
+    desk.close()
+    broker.close()
+    return 0
+
+
+def intake_handlers(desk: Desk) -> tuple[dict[str, Handler], Callable[[], None]]:
+    from pipeline.intake_group import IntakeGroup
+
+    group = IntakeGroup(desk)
+    return {stage: _engine_handler(desk, group, stage) for stage in INTAKE}, lambda: None
+
+
+def outcome_handlers(desk: Desk) -> tuple[dict[str, Handler], Callable[[], None]]:
+    from pipeline.stages.persist import OUTCOME as GROUP
+
+    handlers = {stage: _engine_handler(desk, GROUP, stage) for stage in OUTCOME}
+    persist = handlers["persist"]
+
+    def persist_and_reports(since: str | None) -> None:
+        persist(since)
+        apply_due(desk)
+
+    return {**handlers, "persist": persist_and_reports}, lambda: None
+
+
+def dispatch_handlers(desk: Desk, broker: str) -> tuple[dict[str, Handler], Callable[[], None]]:
+    from brokers.limits import RateBudget
+
+    from pipeline.stages.dispatch import Dispatcher
+
+    windows = desk.adapters[broker].capabilities.order_windows
+    budget = RateBudget(desk.redis, broker, windows) if windows else None
+    dispatcher = Dispatcher(desk, broker, budget)
+    reader = BookReader(desk, broker)
+    reading = threading.Lock()
+
+    def read_books(_since: str | None) -> None:
+        if reading.acquire(blocking=False):
+            try:
+                reader.read()
+            finally:
+                reading.release()
+
+    handlers: dict[str, Handler] = {dispatch_stage(broker): dispatcher.pump, reports_stage(broker): read_books}
+    return handlers, lambda: dispatcher.stop(STOP_S)
+
+
+def _engine_handler(desk: Desk, group: object, stage: str) -> Handler:
+    """An engine per thread: each remembers how far it has looked."""
+    local = threading.local()
+
+    def handle(since: str | None) -> int:
+        engine = getattr(local, "engine", None)
+        if engine is None:
+            engine = local.engine = Engine(desk, group)  # type: ignore[arg-type]
+        done: int = engine.run(stage, since)
+        return done
+
+    return handle
+
+
+def _declare(broker: RabbitmqBroker, stage: str, handler: Handler) -> None:
+    @dramatiq.actor(actor_name=queue_of(stage), queue_name=queue_of(stage), broker=broker)
+    def act(since: str | None = None) -> None:
+        handler(since)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
