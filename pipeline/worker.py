@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
@@ -19,6 +20,9 @@ from pipeline.desk import Desk, from_env
 from pipeline.rabbit import connect
 from pipeline.reports import BookReader, apply_due
 from pipeline.stage import Engine
+
+if TYPE_CHECKING:
+    from brokers.limits import RateBudget
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +75,9 @@ def run(name: str, build: Callable[[Desk], tuple[dict[str, Handler], Callable[[]
 
 def intake_handlers(desk: Desk) -> tuple[dict[str, Handler], Callable[[], None]]:
     from pipeline.intake_group import IntakeGroup
+    from pipeline.stages import STEPS
 
-    group = IntakeGroup(desk)
+    group = IntakeGroup(desk, STEPS)
     return {stage: _engine_handler(desk, group, stage) for stage in INTAKE}, lambda: None
 
 
@@ -109,6 +114,13 @@ def dispatch_handlers(desk: Desk, broker: str) -> tuple[dict[str, Handler], Call
 
     handlers: dict[str, Handler] = {dispatch_stage(broker): dispatcher.pump, reports_stage(broker): read_books}
     return handlers, lambda: dispatcher.stop(STOP_S)
+
+
+def _budget(desk: Desk, broker: str) -> RateBudget | None:
+    from brokers.limits import RateBudget
+
+    windows = desk.adapters[broker].capabilities.order_windows
+    return RateBudget(desk.redis, broker, windows) if windows else None
 
 
 def _engine_handler(desk: Desk, group: object, stage: str) -> Handler:

@@ -1,0 +1,177 @@
+"""The intake group: validate, risk, margin and route, one order at a time, in one transaction for the whole batch.
+
+Each stage keeps its queue, its tries and its dead letters; but since none of the four does anything outside the
+record, an order goes through all of them before anything is written (docs/decisions/0002-one-transaction-per-group.md).
+An order that failed or waits at a later stage is judged again from the first: nothing was taken for it before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from domain.accounts import Account, Totals
+from domain.commands import Command, CommandState
+from domain.events import EventType, Source, advance
+from domain.instruments import Instrument
+from domain.lifecycle import UNSENT, OrderState
+from domain.orders import Order
+from domain.settings import Settings
+from domain.verdicts import Proceed, Reject, Verdict, Wait
+from pipeline.batch import Batch
+from pipeline.candidates import candidates
+from pipeline.chain import dispatch_stage
+from pipeline.desk import Desk
+from pipeline.stage import Policy
+from store import accounts
+from store.unit import Unit
+
+
+@dataclass(slots=True)
+class Facts:
+    """What the four stages judge a batch by, gathered once. `totals` change as orders of the batch take from them."""
+
+    now: datetime
+    settings: Settings
+    instruments: Mapping[str, Instrument]
+    choices: Mapping[str, Account]  # by order id: the candidate that is judged
+    totals: Mapping[str, Totals]  # of locked accounts
+    kept: dict[str, Any] = field(default_factory=dict)  # what a stage makes of these for the batch
+
+
+Judge = Callable[[Order, Facts], Verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage of the group: its judge, and what undoes what its judge has taken when a later stage refuses."""
+
+    name: str
+    policy: Policy
+    judge: Judge
+    undo: Callable[[Order, Facts], None] | None = None
+
+
+class IntakeGroup:
+    def __init__(self, desk: Desk, steps: Sequence[Step]) -> None:
+        self._desk, self._steps = desk, tuple(steps)
+        self.policies: Mapping[str, Policy] = {step.name: step.policy for step in steps}
+        self._capabilities = {name: adapter.capabilities for name, adapter in desk.adapters.items()}
+
+    def decide(self, unit: Unit, claimed: Sequence[Command], held: Mapping[str, Order], batch: Batch) -> None:
+        facts = self._gather(unit, held, batch.at)
+        for command in claimed:
+            order = held[command.order_id]
+            try:
+                self._judge(command, order, facts, batch)
+            except Exception as error:  # noqa: BLE001 - one order's failure is its own
+                batch.failures[order.id] = error
+                continue
+            batch.commands.append(command)
+        batch.counted.extend(facts.totals.values())
+
+    def _gather(self, unit: Unit, held: Mapping[str, Order], now: datetime) -> Facts:
+        settings, directory, instruments = self._desk.settings(), self._desk.directory(), self._desk.instruments()
+        choices = {}
+        for order in held.values():
+            owned = directory.of_user.get(order.user_id, ())
+            able = candidates(order, owned, self._capabilities, instruments.get(order.instrument), settings)
+            if able:
+                choices[order.id] = able[0]
+        totals = accounts.lock(unit, sorted({account.id for account in choices.values()}))
+        return Facts(now, settings, instruments, choices, totals)
+
+    def _judge(self, command: Command, order: Order, facts: Facts, batch: Batch) -> None:
+        if order.state not in UNSENT:
+            command.finish("notify", batch.at)
+            return
+        if order.cancel_requested:
+            self._end(command, order, OrderState.CANCELLED, Reject("CANCELLED_UNSENT", ("cancelled by the client",)), batch)
+            return
+        if batch.at >= order.send_before:
+            why = f"not sent by {order.send_before.isoformat(timespec='seconds')}, its limit"
+            self._end(command, order, OrderState.REJECTED, Reject("EXPIRED_UNSENT", (why,)), batch)
+            return
+        account = facts.choices.get(order.id)
+        if account is None:
+            self._end(command, order, OrderState.REJECTED, _no_route(order), batch)
+            return
+        order.broker, order.account_id = account.broker, account.id
+        said: list[dict[str, Any]] = []
+        for number, step in enumerate(self._steps):
+            verdict = step.judge(order, facts)
+            said.append(_told(step.name, verdict))
+            if isinstance(verdict, Proceed):
+                continue
+            for earlier in reversed(self._steps[:number]):
+                if earlier.undo is not None:
+                    earlier.undo(order, facts)
+            if isinstance(verdict, Wait):
+                order.broker = order.account_id = None
+                command.stage, command.state = step.name, CommandState.READY
+                command.due_at, command.error, command.deaths = verdict.until, verdict.why, 0
+            else:
+                self._end(command, order, OrderState.REJECTED, verdict, batch, said)
+            return
+        self._clear(command, order, account, said, batch)
+
+    def _clear(
+        self, command: Command, order: Order, account: Account, said: list[dict[str, Any]], batch: Batch
+    ) -> None:
+        changes = {
+            "broker": account.broker,
+            "account_id": account.id,
+            "blocked_paise": order.blocked_paise,
+            "exposure_paise": order.exposure_paise,
+        }
+        because = {"verdicts": said, "tag": order.broker_tag}
+        batch.change(
+            order, advance(order, EventType.CLEARED, Source.PIPELINE, batch.at, changes=changes, because=because)
+        )
+        stage = dispatch_stage(account.broker)
+        command.go_to(stage, batch.at)
+        batch.wakes.add(stage)
+
+    def _end(
+        self,
+        command: Command,
+        order: Order,
+        state: OrderState,
+        verdict: Reject,
+        batch: Batch,
+        said: list[dict[str, Any]] | None = None,
+    ) -> None:
+        changes = {
+            "broker": order.broker,
+            "account_id": order.account_id,
+            "reason_code": verdict.code,
+            "reason": verdict.text,
+        }
+        event_type = EventType.CANCELLED if state is OrderState.CANCELLED else EventType.REJECTED
+        because = {"verdicts": said or [], "stage": said[-1]["stage"] if said else command.stage}
+        batch.change(
+            order,
+            advance(order, event_type, Source.PIPELINE, batch.at, state=state, changes=changes, because=because),
+        )
+        command.finish("notify", batch.at)
+        batch.news.add(order.intent_id)
+
+
+def _told(stage: str, verdict: Verdict) -> dict[str, Any]:
+    match verdict:
+        case Proceed(facts):
+            return {"stage": stage, "verdict": "PROCEED", "facts": facts}
+        case Reject(code, reasons):
+            return {"stage": stage, "verdict": "REJECT", "code": code, "reasons": reasons}
+        case Wait(until, why):
+            return {"stage": stage, "verdict": "WAIT", "until": until, "why": why}
+
+
+def _no_route(order: Order) -> Reject:
+    if order.wanted_account is not None:
+        return Reject("NO_ACCOUNT", (f"you have no account {order.wanted_account} at {order.wanted_broker or 'any broker'}",))
+    if order.wanted_broker is not None:
+        return Reject("NO_ACCOUNT", (f"you have no account at {order.wanted_broker}",))
+    return Reject("NO_ACCOUNT", ("you have no account at any broker",))
