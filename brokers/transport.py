@@ -17,6 +17,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ssl import SSLContext
@@ -208,6 +209,7 @@ class Wire:
                         network_backend=_Network(),
                     )
                     self._pid = os.getpid()
+                    weakref.finalize(self, self._pool.close).atexit = False
                 pool = self._pool
         return pool
 
