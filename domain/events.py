@@ -28,6 +28,7 @@ class EventType(StrEnum):
     REJECTED = "REJECTED"
     EXPIRED = "EXPIRED"
     STUCK = "STUCK"  # the state stays; the work on it has stopped
+    REQUEUED = "REQUEUED"  # by an operator, who takes it off the dead letters
 
 
 class Source(StrEnum):
