@@ -1,0 +1,362 @@
+"""The generator: HTTP load from one cheap process, each request timed from the moment at which it was due.
+
+    echo '<plan as JSON>' | python -m ops.bench.load      prints the tally as JSON
+
+Open loop: a schedule says when each request is due, and nothing that the server does moves it. A request that finds
+every connection busy waits here, and its wait counts, so that a server that stalls can't hide the stall by being sent
+less (coordinated omission). With `window` the loop is closed instead: so many requests under way at any time; only the
+search for the highest load uses that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import random
+import sys
+import time
+import uuid
+from array import array
+from collections import Counter, deque
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from ops.bench.alarm import Alarm
+from ops.bench.percentiles import percentiles
+
+INSTRUMENTS = ("NSE:INFY", "NSE:RELIANCE", "NSE:TCS", "NSE:HDFCBANK")
+SPARSE = 500  # requests per second: below it each is sent at its own moment, above it a few at a time
+TOGETHER_S = 0.005  # how long a few are gathered (to wake up for each would cost more than to send it)
+PAUSE_AFTER_503_S = 0.05  # closed loop only: refusals are not asked for as fast as they are given
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    host: str
+    port: int
+    api_key: str = field(repr=False)
+    accounts: tuple[str, ...]  # orders are dealt out to them in turn
+    broker: str = "STUB"
+    instruments: tuple[str, ...] = INSTRUMENTS
+    price: str = "1500.00"
+    lines: int = 1  # orders per intent
+    rate: float = 0.0  # intents per second; 0: closed loop
+    window: int = 0  # closed loop: requests under way at a time
+    seconds: float = 10.0
+    warmup_s: float = 0.0  # answered, but not measured
+    connections: int = 64
+    grace_s: float = 10.0  # for the answers still outstanding at the end
+    backlog_max: int = 50_000  # due requests that find no connection; more are given up, and counted
+    intent_ids: str | None = None  # a file for the ids accepted, 36 bytes each
+
+
+@dataclass
+class Tally:
+    """What came back. Times of day are epoch seconds, latencies milliseconds from when a request was due."""
+
+    started: float = 0.0
+    measured_from: float = 0.0
+    ended: float = 0.0  # of the schedule; answers may come later
+    sent: int = 0
+    given_up: int = 0
+    unanswered: int = 0
+    disconnects: int = 0
+    statuses: dict[str, int] = field(default_factory=dict)
+    without_retry_after: int = 0  # of the 503s
+    accepted_measured: int = 0
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    refusal_latency_ms: dict[str, float] = field(default_factory=dict)
+    lag_ms: dict[str, float] = field(default_factory=dict)  # due to sent: the generator's own lateness and the backlog
+    cpu_us_per_request: float = 0.0
+    first_problem: str = ""  # the first answer that was neither 202 nor 503
+
+    @property
+    def accepted(self) -> int:
+        return self.statuses.get("202", 0)
+
+    @property
+    def accepted_per_s(self) -> float:
+        return self.accepted_measured / max(self.ended - self.measured_from, 1e-9)
+
+
+def read_tally(text: str) -> Tally:
+    return Tally(**json.loads(text))
+
+
+def request_parts(plan: Plan) -> list[tuple[bytes, bytes]]:
+    """For each account what goes before and after the Idempotency-Key: all of a request but its key is made once."""
+    parts = []
+    for turn, account in enumerate(plan.accounts):
+        orders = [
+            {
+                "correlationId": f"line-{line}",
+                "instrument": plan.instruments[(turn + line) % len(plan.instruments)],
+                "side": "BUY",
+                "quantity": 1,
+                "product": "CNC",
+                "orderType": "LIMIT",
+                "price": plan.price,
+                "validity": "DAY",
+                "broker": plan.broker,
+                "account": account,
+            }
+            for line in range(plan.lines)
+        ]
+        body = json.dumps({"orders": orders}, separators=(",", ":")).encode()
+        head = (
+            f"POST /v2/orders/multi HTTP/1.1\r\nHost: {plan.host}:{plan.port}\r\n"
+            f"Authorization: Bearer {plan.api_key}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nIdempotency-Key: "
+        ).encode()
+        parts.append((head, b"\r\n\r\n" + body))
+    return parts
+
+
+def answer_length(data: bytes) -> int | None:
+    """How many bytes the answer at the start of `data` takes, None while its head or its chunks are incomplete."""
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    at = data.find(b"ontent-", 0, end)
+    while at >= 0:
+        if data[at + 7 : at + 15].lower() == b"length: ":
+            stop = data.find(b"\r\n", at)
+            return end + 4 + int(data[at + 15 : stop])
+        at = data.find(b"ontent-", at + 7, end)
+    done = data.find(b"0\r\n\r\n", end + 2)  # no length: chunked
+    return None if done < 0 else done + 5
+
+
+class Connection(asyncio.Protocol):
+    """One keep-alive connection with at most one request under way."""
+
+    __slots__ = ("_due", "_generator", "_rest", "busy", "transport")
+
+    def __init__(self, generator: Generator) -> None:
+        self._generator = generator
+        self._rest = b""
+        self._due = 0.0
+        self.busy = False
+        self.transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def send(self, request: list[bytes], due: float) -> None:
+        self.busy = True
+        self._due = due
+        self.transport.write(b"".join(request))
+
+    def data_received(self, data: bytes) -> None:
+        if self._rest:
+            data = self._rest + data
+        length = answer_length(data)
+        if length is None or len(data) < length:
+            self._rest = data
+            return
+        self._rest = b""
+        self.busy = False
+        self._generator.answered(self, data, self._due)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._rest = b""
+        self._generator.lost(self)
+
+
+class Generator:
+    """Runs one plan on the running loop."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.tally = Tally()
+        self._parts = request_parts(plan)
+        self._run = uuid.uuid4().hex[:16]
+        self._loop = asyncio.get_running_loop()
+        self._finished: asyncio.Future[None] = self._loop.create_future()
+        self._alarm = Alarm()
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
+        self._backlog: deque[float] = deque()
+        self._statuses: Counter[bytes] = Counter()
+        self._latencies = array("d")
+        self._refusals = array("d")
+        self._lags = array("d")
+        self._ids: list[bytes] = []
+        self._jitter = random.Random(7)
+        self._number = 0  # of the next due request
+        self._under_way = 0
+        self._scheduling = True
+        self._begin = self._measure_from = self._end = self._due = 0.0
+
+    async def run(self) -> Tally:
+        await asyncio.gather(*(self._connect() for _ in range(self.plan.window or self.plan.connections)))
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        cpu = time.process_time()
+        self._begin = time.perf_counter() + 0.01
+        self._measure_from = self._begin + self.plan.warmup_s
+        self._end = self._begin + self.plan.seconds
+        wall = time.time() + 0.01
+        self.tally.started, self.tally.measured_from = wall, wall + self.plan.warmup_s
+        self.tally.ended = wall + self.plan.seconds
+        self._loop.call_later(self.plan.seconds + self.plan.grace_s, self._stop)
+        if self.plan.rate > 0:
+            self._due = self._next_due()
+            self._loop.add_reader(self._alarm.fd, self._ring)
+            self._alarm.ring_at(self._due)
+        else:
+            self._loop.call_later(self.plan.seconds, self._end_schedule)
+            for connection in list(self._idle):
+                self._refill(connection)
+        await self._finished
+        self._close(time.process_time() - cpu)
+        return self.tally
+
+    def answered(self, connection: Connection, data: bytes, due: float) -> None:
+        now = time.perf_counter()
+        self._under_way -= 1
+        status = data[9:12]
+        self._statuses[status] += 1
+        if due >= self._measure_from:
+            if status == b"202":
+                self._latencies.append(now - due)
+            elif status == b"503":
+                self._refusals.append(now - due)
+        if status == b"202":
+            at = data.find(b'"intentId"') + 10
+            start = data.find(b'"', at) + 1
+            self._ids.append(data[start : start + 36])
+        elif status == b"503":
+            if b"\r\nretry-after:" not in data[: data.find(b"\r\n\r\n")].lower():
+                self.tally.without_retry_after += 1
+        elif not self.tally.first_problem:
+            self.tally.first_problem = data[:1000].decode(errors="replace")
+        if connection.transport.is_closing():
+            return
+        if not self.plan.rate and status != b"202":
+            self._loop.call_later(PAUSE_AFTER_503_S, self._refill, connection)
+        else:
+            self._refill(connection)
+
+    def lost(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if connection.busy:
+            self._under_way -= 1
+            self.tally.disconnects += 1
+            self.tally.unanswered += 1
+        if not self._finished.done():
+            self._loop.create_task(self._connect(refill=True))
+
+    async def _connect(self, refill: bool = False) -> None:
+        try:
+            _, connection = await self._loop.create_connection(lambda: Connection(self), self.plan.host, self.plan.port)
+        except OSError:
+            if not refill:
+                raise
+            self._loop.call_later(0.2, lambda: self._loop.create_task(self._connect(refill=True)))
+            return
+        self._open.add(connection)
+        if refill:
+            self._refill(connection)
+        else:
+            self._idle.append(connection)
+
+    def _next_due(self) -> float:
+        """Evenly spread, each at a random moment of its own slot, so that no clock of the server's keeps step."""
+        return self._begin + (self._number + self._jitter.random()) / self.plan.rate
+
+    def _ring(self) -> None:
+        self._alarm.quiet()
+        self._tick()
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        while self._due <= now and self._due < self._end:
+            self._send_or_wait(self._due, now)
+            self._number += 1
+            self._due = self._next_due()
+        if self._due < self._end:
+            self._alarm.ring_at(max(self._due, now + (TOGETHER_S if self.plan.rate > SPARSE else 0)))
+        else:
+            self._end_schedule()
+
+    def _send_or_wait(self, due: float, now: float) -> None:
+        if self._idle:
+            self._send(self._idle.pop(), due, now)
+        elif len(self._backlog) < self.plan.backlog_max:
+            self._backlog.append(due)
+        else:
+            self.tally.given_up += 1
+
+    def _send(self, connection: Connection, due: float, now: float) -> None:
+        before, after = self._parts[self.tally.sent % len(self._parts)]
+        connection.send([before, b"%s-%012d" % (self._run.encode(), self.tally.sent), after], due)
+        self.tally.sent += 1
+        self._under_way += 1
+        if due >= self._measure_from:
+            self._lags.append(now - due)
+
+    def _refill(self, connection: Connection) -> None:
+        """What a connection does next: the oldest request that waits, in a closed loop a new one, else nothing."""
+        if connection.transport.is_closing() or connection.busy:
+            return
+        if self._backlog:
+            self._send(connection, self._backlog.popleft(), time.perf_counter())
+        elif self.plan.window and self._scheduling:
+            now = time.perf_counter()
+            self._send(connection, now, now)
+        else:
+            self._idle.append(connection)
+            self._end_if_all_answered()
+
+    def _end_schedule(self) -> None:
+        self._scheduling = False
+        self._end_if_all_answered()
+
+    def _end_if_all_answered(self) -> None:
+        if not self._scheduling and not self._under_way and not self._backlog:
+            self._stop()
+
+    def _stop(self) -> None:
+        if not self._finished.done():
+            self._finished.set_result(None)
+
+    def _close(self, cpu_s: float) -> None:
+        tally = self.tally
+        tally.unanswered += self._under_way
+        tally.given_up += len(self._backlog)
+        tally.statuses = {status.decode(): count for status, count in sorted(self._statuses.items())}
+        tally.accepted_measured = len(self._latencies)
+        tally.latency_ms = percentiles(latency * 1000 for latency in self._latencies)
+        tally.refusal_latency_ms = percentiles(latency * 1000 for latency in self._refusals)
+        tally.lag_ms = percentiles(lag * 1000 for lag in self._lags)
+        tally.cpu_us_per_request = round(cpu_s * 1e6 / max(tally.sent, 1), 1)
+        if self.plan.intent_ids:
+            Path(self.plan.intent_ids).write_bytes(b"".join(self._ids))
+        self._loop.remove_reader(self._alarm.fd)
+        self._alarm.close()
+        for connection in self._open:
+            connection.transport.abort()
+
+
+async def run(plan: Plan) -> Tally:
+    return await Generator(plan).run()
+
+
+def main() -> None:
+    wanted = json.loads(sys.stdin.read())
+    for name in ("accounts", "instruments"):
+        if name in wanted:
+            wanted[name] = tuple(wanted[name])
+    print(json.dumps(asdict(uvloop.run(run(Plan(**wanted))))))
+
+
+if __name__ == "__main__":
+    main()
