@@ -25,6 +25,7 @@ class Stub:
         validities=frozenset(Validity),
         lines_per_call=20,
         tag_length=40,
+        call_slots=64,
     )
 
     def __init__(self, delay_s: float = 0.0) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -73,7 +74,7 @@ class Dispatcher:
         self._calls = ThreadPoolExecutor(self._slots, thread_name_prefix=f"{broker}-call")
         self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self._since = _BEGINNING
-        self._lines = 1.0  # of the last calls, on average
+        self._lines = float(self._adapter.capabilities.lines_per_call)  # of the last calls, on average
         self._settler = threading.Thread(target=self._settle_all, name=f"{broker}-settle", daemon=True)
         self._settler.start()
 
@@ -138,8 +139,7 @@ class Dispatcher:
 
         At once: free slots times the lines that calls have had lately, within the accounts' rate budgets.
         """
-        size = self._adapter.capabilities.lines_per_call
-        limit = min(PEEK_MAX, max(size, int(free * self._lines)))
+        limit = min(PEEK_MAX, math.ceil(free * self._lines))
         if self._budget is None:
             claimed = commands.claim(unit, self._stage, since=self._since, now=now, limit=limit)
             return claimed, claimed[-1].due_at if len(claimed) == limit else now
