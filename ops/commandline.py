@@ -1,0 +1,34 @@
+"""Runs a tree of commands: its exit code from what the command gives, 2 for a line that can't be understood."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from ops.exits import Ended, Exit
+from ops.orderfile import STDIN
+
+INTERRUPTED = 130
+
+
+def run(app: App, words: Sequence[str]) -> int:
+    """The exit code of one command line; `-` as a word on its own is standard input."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without ● or ₹ gets a question mark, not a traceback
+    tokens = [STDIN if word == "-" else word for word in words]
+    try:
+        result = app(tokens, exit_on_error=False, print_error=True, help_on_error=False, result_action="return_value")
+    except CycloptsError:
+        return Exit.USAGE
+    except Ended as ended:
+        return ended.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, `head` perhaps, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+    return int(result) if isinstance(result, int) else Exit.OK

@@ -1,0 +1,254 @@
+"""How documents look to a person: columns that fit the terminal, states in their colours, times in India's time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal, InvalidOperation
+
+from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
+
+from domain.money import Money
+from ops.answers import Json
+from ops.orderfile import line_label
+
+IST = timezone(timedelta(hours=5, minutes=30), "IST")
+SHORT_ID = 8  # trailing characters of an id: the random ones, the leading ones are its time
+
+STATE_STYLE = {
+    "RECEIVED": "default",
+    "HELD": "magenta",
+    "SENDING": "blue",
+    "UNKNOWN": "bold yellow",
+    "SUBMITTED": "blue",
+    "OPEN": "cyan",
+    "TRIGGER_PENDING": "cyan",
+    "PARTIALLY_FILLED": "cyan",
+    "FILLED": "green",
+    "CANCELLED": "bright_black",
+    "REJECTED": "red",
+    "EXPIRED": "bright_black",
+    "DONE": "green",
+    "PARTIAL": "yellow",
+    "RUNNING": "blue",
+}
+
+KEPT = 9  # the `keep` of a column that is shown even when it is empty, and goes last
+
+Cell = Callable[[Json], Text | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column; where the terminal is narrow, those with the smallest `keep` go first."""
+
+    title: str
+    cell: Cell
+    keep: int = KEPT
+    right: bool = False
+
+
+def grid(rows: Sequence[Json], columns: Sequence[Column], *, width: int, hide_empty: bool = True) -> Table:
+    """A table of at most `width` cells, with as many of the columns as fit; a live one keeps its empty ones, to be calm."""
+    cells = {column: [_text(column.cell(row)) for row in rows] for column in columns}
+    widths = {column: max([cell_len(column.title), *(text.cell_len for text in cells[column])]) for column in columns}
+    shown = [
+        column
+        for column in columns
+        if not hide_empty or column.keep == KEPT or any(text.plain for text in cells[column])
+    ]
+    gap = 2
+    while len(shown) > 1 and sum(widths[column] for column in shown) + gap * (len(shown) - 1) > width:
+        if gap == 2:
+            gap = 1
+            continue
+        shown.remove(min(shown, key=lambda column: column.keep))
+        gap = 2
+    table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="bold", show_edge=False)
+    for column in shown:
+        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
+    for index in range(len(rows)):
+        table.add_row(*(cells[column][index] for column in shown))
+    return table
+
+
+def _text(cell: Text | str) -> Text:
+    return cell if isinstance(cell, Text) else Text(cell)
+
+
+# What an order shows, by column.
+
+ORDER_COLUMNS = (
+    Column("order", lambda order: short(order.get("orderId")), keep=6),
+    Column("leg", lambda order: Text(str(order.get("correlationId") or ""), overflow="ellipsis"), keep=4),
+    Column("instrument", lambda order: str(order.get("instrument") or "")),
+    Column("side", lambda order: side(order)),
+    Column("quantity", lambda order: number(order.get("quantity")), right=True),
+    Column("terms", lambda order: terms(order), keep=1),
+    Column("state", lambda order: state(order.get("state"))),
+    Column("broker", lambda order: str(order.get("broker") or ""), keep=7),
+    Column("account", lambda order: str(order.get("account") or ""), keep=0),
+    Column("filled", lambda order: number(order.get("filledQuantity")), keep=8, right=True),
+    Column("average", lambda order: price(order.get("averagePrice")), keep=5, right=True),
+    Column("reason", lambda order: Text(reason_code(order), style="red"), keep=3),
+)
+LINE = Column("#", lambda order: str(int(order.get("line", 0)) + 1), right=True)
+CHANGED = Column("changed (IST)", lambda order: clock(order.get("updatedAt")), keep=2)
+
+TRADE_COLUMNS = (
+    Column("time (IST)", lambda trade: moment(trade.get("at"))),
+    Column("trade", lambda trade: str(trade.get("tradeId") or ""), keep=4),
+    Column("order", lambda trade: short(trade.get("orderId")), keep=6),
+    Column("instrument", lambda trade: str(trade.get("instrument") or "")),
+    Column("side", lambda trade: side(trade)),
+    Column("quantity", lambda trade: number(trade.get("quantity")), right=True),
+    Column("price", lambda trade: price(trade.get("price")), right=True),
+    Column("value", lambda trade: value(trade), keep=3, right=True),
+    Column("broker", lambda trade: str(trade.get("broker") or ""), keep=7),
+    Column("account", lambda trade: str(trade.get("account") or ""), keep=1),
+)
+
+INTENT_COLUMNS = (
+    Column("intent", lambda intent: str(intent.get("intentId") or "")),
+    Column("kind", lambda intent: str(intent.get("kind") or ""), keep=5),
+    Column("status", lambda intent: state(intent.get("status"))),
+    Column("settled", lambda intent: f"{intent.get('settled', '?')} of {intent.get('total', '?')}", right=True),
+    Column("accepted (IST)", lambda intent: moment(intent.get("acceptedAt")), keep=6),
+)
+
+BROKER_COLUMNS = (
+    Column("broker", lambda row: str(row.get("broker") or "")),
+    Column("account", lambda row: str(row.get("account") or ""), keep=8),
+    Column("session", lambda row: health(row.get("session"))),
+    Column("circuit", lambda row: health(row.get("circuit"))),
+    Column("queued", lambda row: number(row.get("queued")), right=True),
+    Column("open orders", lambda row: number(row.get("openOrders")), keep=6, right=True),
+    Column("blocked", lambda row: rupees(row.get("blocked")), keep=7, right=True),
+    Column("limit", lambda row: rupees(row.get("limit")), keep=5, right=True),
+    Column("lines a call", lambda row: number(row.get("multiPlace")), keep=3, right=True),
+    Column("calendar", lambda row: str(row.get("calendar") or ""), keep=2),
+)
+
+
+def broker_rows(answer: Json) -> list[Json]:
+    """One row per account, its broker's figures beside it."""
+    rows: list[Json] = []
+    for broker in answer.get("brokers", []):
+        figures = {name: broker.get(name) for name in ("broker", "circuit", "queued", "multiPlace")}
+        rows += [{**account, **figures} for account in broker.get("accounts") or [{}]]
+    return rows
+
+
+def reasons(orders: Iterable[Json]) -> list[Text]:
+    """For each line that was refused or is in doubt, the whole reason: a table has no room for it."""
+    found = []
+    for order in orders:
+        words = reason(order)
+        if words:
+            label = line_label(int(order.get("line", 0)), order)
+            found.append(Text.assemble(f"{label} ", state(order.get("state")), f"  {words}"))
+    return found
+
+
+def reason(order: Json) -> str:
+    """Why it stands where it stands: "RISK_LIMIT: order value …", or what its stage last met."""
+    given, work = order.get("reason"), order.get("work") or {}
+    if isinstance(given, dict):
+        return f"{given.get('code')}: {given.get('text')}" if given.get("text") else str(given.get("code"))
+    if work.get("state") == "STUCK":
+        return f"stuck in {work.get('stage')}: {work.get('error') or 'no error was recorded'}; an operator must look"
+    if order.get("state") == "UNKNOWN":
+        where = order.get("broker") or "the broker"
+        return f"nobody can say yet whether {where} took it; its book is searched. Don't place it again."
+    if work.get("error"):
+        return f"{work.get('stage')} tries again: {work['error']}"
+    return ""
+
+
+def reason_code(order: Json) -> str:
+    given = order.get("reason")
+    return str(given.get("code") or "") if isinstance(given, dict) else ""
+
+
+def terms(order: Json) -> str:
+    """ "CNC LIMIT 1,512.50", with the trigger of a stop and the validity when it isn't the day."""
+    words = [str(order.get(name)) for name in ("product", "orderType") if order.get(name)]
+    if order.get("price") is not None:
+        words.append(price(order["price"]))
+    if order.get("triggerPrice") is not None:
+        words.append(f"at {price(order['triggerPrice'])}")
+    if order.get("validity") not in (None, "DAY"):
+        words.append(str(order["validity"]))
+    return " ".join(words)
+
+
+def state(name: object) -> Text:
+    return Text(str(name or ""), style=STATE_STYLE.get(str(name), "default"))
+
+
+def health(word: object) -> Text:
+    """A session's or circuit's word, red unless it is one of those that mean well."""
+    text = str(word if word is not None else "")
+    well = text.upper() in ("", "LIVE", "OK", "ALIVE", "ACTIVE", "CLOSED", "OPEN_FOR_TRADING", "VALID")
+    return Text(text, style="green" if well else "red")
+
+
+def side(document: Json) -> Text:
+    word = str(document.get("side") or "")
+    return Text(word, style="green" if word == "BUY" else "red" if word == "SELL" else "default")
+
+
+def number(value: object) -> str:
+    return "" if value is None or isinstance(value, bool) else str(value)
+
+
+def price(value: object) -> str:
+    """A price with as many decimals as it needs, at least two, and the digits grouped as in India: "1,23,456.7525"."""
+    exact = _decimal(value)
+    if exact is None:
+        return "" if value is None else str(value)
+    whole, _, part = f"{abs(exact):f}".partition(".")
+    grouped = str(Money(int(whole) * 100)).removeprefix("₹").removesuffix(".00")
+    return f"{'-' if exact < 0 else ''}{grouped}.{part.rstrip('0').ljust(2, '0')}"
+
+
+def rupees(value: object) -> str:
+    exact = _decimal(value)
+    return ("" if value is None else str(value)) if exact is None else str(Money.of_rupees(exact))
+
+
+def value(trade: Json) -> str:
+    exact, quantity = _decimal(trade.get("price")), trade.get("quantity")
+    return str(Money.of_rupees(exact * quantity)) if exact is not None and isinstance(quantity, int) else ""
+
+
+def short(identifier: object) -> str:
+    return str(identifier or "")[-SHORT_ID:]
+
+
+def parse_time(text: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(text)).astimezone(IST)
+    except ValueError:
+        return None
+
+
+def clock(text: object) -> str:
+    """The time of day in India, to the millisecond."""
+    at = parse_time(text)
+    return "" if at is None else at.strftime("%H:%M:%S.") + f"{at.microsecond // 1000:03d}"
+
+
+def moment(text: object) -> str:
+    at = parse_time(text)
+    return "" if at is None else at.strftime("%d %b %H:%M:%S")
+
+
+def _decimal(value: object) -> Decimal | None:
+    try:
+        return None if value is None or isinstance(value, bool) else Decimal(str(value))
+    except InvalidOperation:
+        return None

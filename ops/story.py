@@ -1,0 +1,200 @@
+"""`trader order explain`: an order's history as a story with its numbers, from the record alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from domain.money import Money
+from ops.answers import Json
+from ops.show import TRADE_COLUMNS, clock, grid, moment, parse_time, price, reason, rupees, state, terms
+
+VERDICT_SIGN = {"PROCEED": ("✓", "green"), "REJECT": ("✗", "bold red"), "WAIT": ("‖", "magenta")}
+HIDDEN = frozenset({"set", "verdicts", "charges"})  # told elsewhere
+
+SENTENCES = {
+    "RECEIVED": "accepted and written down",
+    "CLEARED": "every check has spoken",
+    "SENDING": "about to be sent to {broker}",
+    "NOT_SENT": "provably not sent; it may be sent again",
+    "SUBMITTED": "{broker} gave a receipt: {broker_order_id}",
+    "UNKNOWN": "nobody can say yet whether {broker} took it; its book is being read",
+    "OPENED": "rests at the exchange",
+    "TRIGGER_PENDING": "waits at the exchange for its trigger",
+    "PARTIALLY_FILLED": "filled {filled_quantity} of {quantity}",
+    "FILLED": "filled, {filled_quantity} of {quantity}, at {average_price} on average",
+    "CANCELLED": "cancelled",
+    "REJECTED": "rejected",
+    "EXPIRED": "the day ended first",
+    "STUCK": "its stage gave up; an operator must look",
+}
+SOURCES = {
+    "CLIENT": "by the client",
+    "PIPELINE": "",
+    "BROKER_ANSWER": "by the broker's answer",
+    "POLL": "found in the broker's book",
+    "POSTBACK": "after a postback",
+    "STREAM": "by the broker's stream",
+    "LATE_ANSWER": "by a late answer",
+    "RECONCILE": "by reconciliation",
+    "OPERATOR": "by an operator",
+    "CLOCK": "by the clock",
+}
+
+
+def story(order: Json, events: Sequence[Json], trades: Sequence[Json], *, width: int) -> list[RenderableType]:
+    """The order, its timeline, its fills, its charges, how it ended."""
+    parts: list[RenderableType] = [*_heading(order), Text(""), _timeline(order, events)]
+    if trades:
+        parts += [Text(""), Text("fills", style="bold"), grid(trades, _FILL_COLUMNS, width=width)]
+    charges = _charges(order, events)
+    if charges:
+        parts += [Text(""), Text("charges, estimated", style="bold"), *charges]
+    return [*parts, Text(""), _ending(order, events)]
+
+
+_FILL_COLUMNS = tuple(column for column in TRADE_COLUMNS if column.title not in ("order", "instrument", "side"))
+
+
+def _heading(order: Json) -> list[Text]:
+    what = f"{order.get('side')} {order.get('quantity')} {order.get('instrument')}  {terms(order)}"
+    where = [f"{word} {order[name]}" for name, word in _WHERE.items() if order.get(name)]
+    return [
+        Text.assemble(("order ", "bold"), str(order.get("orderId"))),
+        Text(f"  {what}"),
+        Text(
+            f"  line {int(order.get('line', 0)) + 1} ({order.get('correlationId')}) of intent {order.get('intentId')}"
+        ),
+        *([Text("  " + ", ".join(where))] if where else []),
+    ]
+
+
+_WHERE = {"broker": "at", "account": "account", "brokerOrderId": "their number", "brokerTag": "our tag"}
+
+
+def _timeline(order: Json, events: Sequence[Json]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("time (IST)", no_wrap=True)
+    table.add_column("after", justify="right", no_wrap=True, style="bright_black")
+    table.add_column("event", no_wrap=True)
+    table.add_column("what happened", overflow="fold")
+    known: dict[str, Any] = {"quantity": order.get("quantity"), "broker": order.get("broker") or "the broker"}
+    before: datetime | None = None
+    for event in events:
+        detail = event.get("detail") or {}
+        known.update({name: value for name, value in (detail.get("set") or {}).items() if value is not None})
+        at = parse_time(event.get("at"))
+        between = duration((at - before).total_seconds()) if at and before else ""
+        table.add_row(clock(event.get("at")), between, _event_name(event), Group(*_told(event, detail, known)))
+        before = at or before
+    return table
+
+
+def _event_name(event: Json) -> Text:
+    name = str(event.get("type"))
+    return Text(name, style=state(event.get("state")).style if name not in ("STUCK", "NOT_SENT") else "bold yellow")
+
+
+def _told(event: Json, detail: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """The event's sentence, then what its detail adds: a line per verdict, the rest as facts."""
+    source = SOURCES.get(str(event.get("source")), str(event.get("source") or ""))
+    sentence = SENTENCES.get(str(event.get("type")), "").format_map(_Words(known))
+    yield Text(", ".join(words for words in (sentence, source) if words))
+    if detail.get("verdicts"):
+        yield _verdicts(detail["verdicts"])
+    reason_code, reason_text = known.get("reason_code"), known.get("reason")
+    if event.get("type") == "REJECTED" and reason_code:
+        yield Text(f"{reason_code}: {reason_text}" if reason_text else str(reason_code), style="red")
+    rest = {name: value for name, value in detail.items() if name not in HIDDEN}
+    if rest:
+        yield Text(facts(rest), style="bright_black")
+
+
+def _verdicts(verdicts: Sequence[Mapping[str, Any]]) -> Table:
+    """What each stage said, and the numbers by which it judged."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    for verdict in verdicts:
+        word = str(verdict.get("verdict") or "")
+        told = [str(one) for one in (verdict.get("code"), *(verdict.get("reasons") or []), verdict.get("why")) if one]
+        judged_by = {name: value for name, value in (verdict.get("facts") or {}).items() if name not in HIDDEN}
+        if judged_by:
+            told.append(facts(judged_by))
+        sign, style = VERDICT_SIGN.get(word, (word or "?", "default"))
+        table.add_row(str(verdict.get("stage") or "?"), Text(sign, style), Text("; ".join(told) or "nothing to add"))
+    return table
+
+
+def facts(value: Any) -> str:
+    """Names and numbers as they were judged: "order value ₹15,125.00 · limit ₹5,00,000.00"."""
+    if not isinstance(value, Mapping):
+        return ", ".join(facts(one) for one in value) if isinstance(value, list | tuple) else str(value)
+    return " · ".join(f"{_name(name)} {_fact(str(name), one)}" for name, one in value.items() if one is not None)
+
+
+def _name(name: str) -> str:
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", str(name)).lower().split("_")
+    return " ".join(word for word in words if word != "paise")
+
+
+def _fact(name: str, value: Any) -> str:
+    if name.lower().endswith("paise") and isinstance(value, int):
+        return str(Money(value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"({facts(value)})" if isinstance(value, Mapping) else facts(value)
+
+
+def _charges(order: Json, events: Sequence[Json]) -> list[Text]:
+    """The newest estimate there is: the order's own, else the last one that an event or a verdict tells."""
+    found = order.get("charges")
+    for event in events if not found else ():
+        detail = event.get("detail") or {}
+        for place in (detail, *(verdict.get("facts") or {} for verdict in detail.get("verdicts") or [])):
+            found = (place.get("charges") if isinstance(place, Mapping) else None) or found
+    if not isinstance(found, Mapping):
+        return [Text(f"  {rupees(found)}")] if found else []
+    return [Text(f"  {_name(name):<24}{_charge(name, amount):>14}") for name, amount in found.items()]
+
+
+def _charge(name: str, amount: Any) -> str:
+    return str(Money(amount)) if isinstance(amount, int) and name.lower().endswith("paise") else rupees(amount)
+
+
+def _ending(order: Json, events: Sequence[Json]) -> Text:
+    first, last = (parse_time(events[index].get("at")) if events else None for index in (0, -1))
+    words = f" {order.get('filledQuantity', 0)} of {order.get('quantity')} filled"
+    if order.get("averagePrice") is not None:
+        words += f" at {price(order['averagePrice'])}"
+    if first and last:
+        words += f", {duration((last - first).total_seconds()).removeprefix('+')} from first to last event"
+    words += f"; last change {moment(order.get('updatedAt'))} IST" if order.get("updatedAt") else ""
+    why = f"\n{reason(order)}" if reason(order) else ""
+    return Text.assemble(("now ", "bold"), state(order.get("state")), words, (why, "red"))
+
+
+def duration(seconds: float) -> str:
+    """ "+4.2 ms", "+1.50 s", "+2 min 05 s"."""
+    if seconds < 1:
+        return f"+{seconds * 1000:.1f} ms"
+    if seconds < 60:
+        return f"+{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"+{minutes} min {rest:02d} s"
+
+
+class _Words(dict[str, Any]):
+    """What is known so far, for a sentence; prices grouped, a gap where nothing is known."""
+
+    def __init__(self, known: Mapping[str, Any]) -> None:
+        super().__init__(
+            {**known, **({"average_price": price(known["average_price"])} if known.get("average_price") else {})}
+        )
+
+    def __missing__(self, name: str) -> str:
+        return "…"

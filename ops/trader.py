@@ -1,0 +1,47 @@
+"""`trader`, the client's command: every word of it, and which function it is. Speaks REST only."""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App
+
+from ops import placing, profile_commands, reading
+from ops.commandline import run
+
+HELP = (
+    "Place orders at your brokers, and see what became of them.\n\n"
+    "The coordinator is found by --profile, else by TRADER_URL and TRADER_KEY, else by `trader profile use`, else it is"
+    " the stack that runs in this folder.\n\n"
+    "Exit codes: 0 ok, 1 error, 2 usage, 3 some lines rejected, 4 all rejected, 5 outcome not known yet, 7 unreachable."
+)
+
+
+def commands() -> App:
+    """The tree of commands; the HTTP library is imported only when one of them is called."""
+    app = App(name="trader", help=HELP, help_format="plaintext", version_flags=())
+    order = App(name="order", help="Place orders, and look at one.", version_flags=())
+    order.command(placing.place_multi, name="place-multi")
+    order.command(reading.order_show, name="show")
+    order.command(reading.order_explain, name="explain")
+    order.command(reading.order_trades, name="trades")
+    intent = App(name="intent", help="Look at what one request asked for.", version_flags=())
+    intent.command(reading.intent_show, name="show")
+    intent.command(reading.intent_watch, name="watch")
+    profile = App(name="profile", help="The coordinators you work with, by name.", version_flags=())
+    profile.command(profile_commands.profile_list, name="list")
+    profile.command(profile_commands.profile_set, name="set")
+    profile.command(profile_commands.profile_use, name="use")
+    for group in (order, intent, profile):
+        app.command(group)
+    app.command(reading.orders)
+    app.command(reading.trades)
+    app.command(reading.intents)
+    app.command(reading.brokers)
+    app.command(reading.version, name=("version", "--version"))
+    app.register_install_completion_command(help="Install completion for bash, zsh or fish.")
+    return app
+
+
+def main() -> None:
+    sys.exit(run(commands(), sys.argv[1:]))
