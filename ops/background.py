@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-Report = Callable[[str], None]  # called once, with "" when all is ready, else with the reason why not
+Report = Callable[[str], None]  # called with "" when all is ready, else with the reason why not; the first call counts
 
 
 def detach(job: Callable[[Report], int], log: Path) -> str:
@@ -32,7 +32,7 @@ def detach(job: Callable[[Report], int], log: Path) -> str:
 
 
 def run_apart(job: Callable[[Report], int], log: Path, writing: int) -> None:
-    status = 1
+    status, pipe = 1, os.fdopen(writing, "w")
     try:
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -41,8 +41,9 @@ def run_apart(job: Callable[[Report], int], log: Path, writing: int) -> None:
             os.dup2(source, target)
 
         def report(reason: str) -> None:
-            os.write(writing, f".{reason}".encode())
-            os.close(writing)
+            if not pipe.closed:
+                pipe.write(f".{reason}")
+                pipe.close()
 
         status = job(report)
     finally:

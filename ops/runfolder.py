@@ -8,11 +8,15 @@ import json
 import os
 import secrets
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ops.leftovers import Identity
+
 PROJECT = "order-coordinator"
+HOLDER = "supervisor.json"
 
 
 class FolderProblem(Exception):
@@ -52,14 +56,14 @@ class RunFolder:
 
     def lock(self) -> bool:
         """Take the folder for this process, until it ends in whatever way; False when another one has it."""
-        handle = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            return False
-        self._lock = handle
-        return True
+        for _ in range(10):  # somebody who only looks has it for a moment, too
+            self._lock = self._try_lock()
+            if self._lock is not None:
+                holder = Identity.of("supervisor", os.getpid())
+                self.write_json(HOLDER, holder.to_json() if holder else {})
+                return True
+            time.sleep(0.05)
+        return False
 
     def unlock(self) -> None:
         if self._lock is not None:
@@ -67,19 +71,35 @@ class RunFolder:
             self._lock = None
 
     def is_locked(self) -> bool:
-        """Whether a stack is running here, this process included."""
+        """Whether a stack is running here."""
         if self._lock is not None:
             return True
-        if not (self.root / "lock").exists() or not self.lock():
-            return (self.root / "lock").exists()
-        self.unlock()
-        return False
+        if not (self.root / "lock").exists():
+            return False
+        handle = self._try_lock()
+        if handle is not None:
+            os.close(handle)
+        return handle is None
+
+    def holder(self) -> Identity | None:
+        """The process that took the folder last."""
+        record = self.read_json(HOLDER)
+        return Identity.from_json(record) if record else None
+
+    def _try_lock(self) -> int | None:
+        handle = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        return handle
 
     def secret(self, name: str, make: Callable[[], str] = lambda: secrets.token_hex(32)) -> str:
         """The secret of that name, made at its first use and the same ever after."""
-        path = self.root / f"{name}.secret" if name != "secret" else self.root / "secret"
+        path = self.root / name
         if not path.exists():
-            self.write(path.name, make())
+            self.write(name, make())
         return path.read_text()
 
     def write(self, name: str, text: str) -> Path:

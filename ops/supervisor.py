@@ -108,10 +108,14 @@ class Supervisor:
     def restarts(self, name: str) -> int:
         return self._children[name].restarts
 
+    def refuse(self) -> None:
+        """Start nothing more; who waits for a process to become ready fails at once. The first step of closing."""
+        self._closing.set()
+
     def close(self) -> None:
-        """Stop everything that still runs and end the thread. What waited for a process fails at once."""
-        if not self._closing.is_set():
-            self._closing.set()
+        """Stop everything that still runs, and end the thread."""
+        self.refuse()
+        if not self._over.is_set():
             self.stop(*list(self._children))
             self._do(self._over.set)
             self._thread.join()

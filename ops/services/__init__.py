@@ -127,6 +127,7 @@ class Services:
     def close(self) -> None:
         """Stop those that were started. epmd goes last, since RabbitMQ says goodbye to it."""
         if self._supervisor is not None:
+            self._supervisor.refuse()
             self._supervisor.stop(*self._services)
             self._supervisor.stop("epmd")
             if not self._is_guest:

@@ -12,9 +12,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ops.caches import cache_folder
 from ops.child import Process
 from ops.console import Say
-from ops.runfolder import PROJECT
 from ops.supervisor import Supervisor
 
 WANTED = re.compile(r"^Inst (rabbitmq-server|erlang-\S+) ", re.MULTILINE)
@@ -44,19 +44,6 @@ def rabbitmq_tree(supervisor: Supervisor, say: Say, fallback: Path) -> Path:
                 if not tree.exists():
                     raise
     return tree
-
-
-def cache_folder(fallback: Path) -> Path:
-    """The user's cache; the fallback when the user has no home that can be written to."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    for place in (Path(base) / PROJECT, fallback):
-        try:
-            place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(place, os.W_OK) and place.stat().st_uid == os.geteuid():
-            return place
-    raise OSError(f"neither {base} nor {fallback} can be written to")
 
 
 def download(work: Path, codename: str, supervisor: Supervisor) -> None:

@@ -55,7 +55,7 @@ class Postgres:
         self._user = (account.pw_uid, account.pw_gid) if account else None
 
     def url(self, role: str, database: str = DATABASE) -> str:
-        password = quote(self._folder.secret(f"postgres-{role}"))
+        password = quote(self._folder.secret(f"postgres-{role}.secret"))
         return f"postgresql://{role}:{password}@127.0.0.1:{self.port}/{database}"
 
     def up(self) -> None:
@@ -91,7 +91,7 @@ class Postgres:
 
     def _move_out(self) -> None:
         """Copy the programs to where `nobody` can reach them, unless this version is there already."""
-        identity = self._folder.secret("postgres-identity")
+        identity = self._folder.secret("postgres-identity.secret")
         known, mark = self._home / "identity", self._home / "programs" / "version"
         if known.exists() and known.read_text() != identity:  # of a run folder that was deleted since
             shutil.rmtree(self._data, ignore_errors=True)
@@ -115,7 +115,7 @@ class Postgres:
         self._own(self._data)
         password_file = self._own(self._home / "password")
         password = password_file / "password"
-        password.write_text(self._folder.secret(f"postgres-{SUPERUSER}"))
+        password.write_text(self._folder.secret(f"postgres-{SUPERUSER}.secret"))
         if self._user:
             os.chown(password, *self._user)
         command: list[str | Path] = [self._programs / "initdb", "-D", self._data, "-U", SUPERUSER]
@@ -143,7 +143,7 @@ class Postgres:
             roles = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles")}
             for role in (OWNER, APP):
                 verb = sql.SQL("ALTER" if role in roles else "CREATE")
-                password = sql.Literal(self._folder.secret(f"postgres-{role}"))
+                password = sql.Literal(self._folder.secret(f"postgres-{role}.secret"))
                 name = sql.Identifier(role)
                 connection.execute(sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(verb, name, password))
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():

@@ -39,7 +39,7 @@ class RabbitMQ:
         self._server = self._erlang = Path()
 
     def url(self, vhost: str = "/") -> str:
-        password, name = self._folder.secret("rabbitmq"), vhost.replace("/", "%2F")
+        password, name = self._folder.secret("rabbitmq.secret"), vhost.replace("/", "%2F")
         return f"amqp://{USER}:{password}@127.0.0.1:{self.port}/{name}"
 
     def up(self) -> None:
@@ -79,7 +79,7 @@ class RabbitMQ:
             (self._home / part).mkdir(mode=0o700, parents=True, exist_ok=True)
         cookie = self._home / "home" / ".erlang.cookie"
         if not cookie.exists():
-            self._folder.write("rabbitmq/home/.erlang.cookie", self._folder.secret("erlang")).chmod(0o400)
+            self._folder.write("rabbitmq/home/.erlang.cookie", self._folder.secret("erlang.secret")).chmod(0o400)
         self._folder.write("rabbitmq/enabled_plugins", "[].\n")
         self._folder.write("rabbitmq/definitions.json", json.dumps(self._definitions(), indent=2))
         self._folder.write("rabbitmq/rabbitmq.conf", "".join(f"{line}\n" for line in self._settings()))
@@ -96,8 +96,8 @@ class RabbitMQ:
 
     def _definitions(self) -> dict[str, object]:
         """The user and the virtual hosts, read at every start: no management program has to be run for them."""
-        salt = hashlib.sha256(self._folder.secret("erlang").encode()).digest()[:4]
-        digest = hashlib.sha256(salt + self._folder.secret("rabbitmq").encode()).digest()
+        salt = hashlib.sha256(self._folder.secret("erlang.secret").encode()).digest()[:4]
+        digest = hashlib.sha256(salt + self._folder.secret("rabbitmq.secret").encode()).digest()
         everything = {"user": USER, "configure": ".*", "write": ".*", "read": ".*"}
         user = {"name": USER, "tags": "administrator", "hashing_algorithm": "rabbit_password_hashing_sha256"}
         return {

@@ -22,7 +22,7 @@ class Valkey:
 
     @property
     def url(self) -> str:
-        return f"redis://:{self._folder.secret('valkey')}@127.0.0.1:{self.port}/0"
+        return f"redis://:{self._folder.secret('valkey.secret')}@127.0.0.1:{self.port}/0"
 
     def up(self) -> None:
         self.start()
@@ -33,7 +33,7 @@ class Valkey:
         settings = {
             "bind": "127.0.0.1",
             "port": self.port,
-            "requirepass": self._folder.secret("valkey"),
+            "requirepass": self._folder.secret("valkey.secret"),
             "dir": f'"{data}"',
             "appendonly": "yes",
             "appendfsync": "no" if self._fast else "everysec",
@@ -42,7 +42,7 @@ class Valkey:
         }
         lines = "".join(f"{key} {value}\n" for key, value in settings.items())
         config = self._folder.write("valkey/valkey.conf", lines)
-        question = f"AUTH {self._folder.secret('valkey')}\r\nPING\r\n".encode()
+        question = f"AUTH {self._folder.secret('valkey.secret')}\r\nPING\r\n".encode()
         ready = says(self.port, question, b"+OK\r\n+PONG")
         process = Process(self.name, [program(), config], env=dict(os.environ), ready=ready, stop_grace_s=4, folder=data)
         self._supervisor.start(process)
