@@ -8,7 +8,9 @@ import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, NoReturn
+from urllib.parse import quote_plus
 
 IST = timezone(timedelta(hours=5, minutes=30))
 MAGNITUDE_MAX = 12  # digits before the point of any number worth believing
@@ -16,6 +18,8 @@ FRACTION_MAX = 24  # and after it: averages come with all the digits of a double
 WORD_MAX = 64
 TEXT_MAX = 400
 
+_quoted = json.encoder.encode_basestring_ascii
+_PLAIN = re.compile(r"[A-Za-z0-9._-]*").fullmatch
 _ORDER_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 _DAY_FIRST = re.compile(r"(\d\d)-([A-Z][a-z]{2})-(\d{4}) (\d\d:\d\d:\d\d)")
@@ -55,19 +59,25 @@ def unpack(raw: bytes, encoding: str | None, max_bytes: int) -> bytes:
 
 def dump_json(value: Any) -> str:
     """JSON with every Decimal's own digits: a price never passes through a binary fraction."""
-    if isinstance(value, str):
-        return json.dumps(value)
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, int):
+    kind = type(value)
+    if kind is str:
+        return _quoted(value)
+    if kind is int:
         return str(value)
-    if isinstance(value, Decimal):
+    if kind is Decimal:
         return plain_number(value)
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{json.dumps(k)}:{dump_json(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(dump_json, value)) + "]"
-    raise TypeError(f"no JSON for {type(value).__name__}")
+    if kind is bool:
+        return "true" if value else "false"
+    if kind is dict:
+        return "{" + ",".join([f"{_quoted(name)}:{dump_json(of)}" for name, of in value.items()]) + "}"
+    if kind is list:
+        return "[" + ",".join([dump_json(of) for of in value]) + "]"
+    raise TypeError(f"no JSON for {kind.__name__}")
+
+
+def dump_form(fields: Mapping[str, str]) -> str:
+    """The fields as application/x-www-form-urlencoded."""
+    return "&".join([f"{name}={of if _PLAIN(of) else quote_plus(of)}" for name, of in fields.items()])
 
 
 def plain_number(value: Decimal) -> str:
@@ -85,9 +95,12 @@ def order_id_of(value: object) -> str | None:
 
 
 def whole(row: Mapping[str, Any], name: str) -> int:
-    number = number_of(row.get(name))
+    value = row.get(name)
+    if type(value) is int and 0 <= value < 10**MAGNITUDE_MAX:
+        return value
+    number = number_of(value)
     if number is None or number < 0 or number != int(number):
-        raise Unfit(f"{name} is {_shown(row.get(name))}, not a count")
+        raise Unfit(f"{name} is {_shown(value)}, not a count")
     return int(number)
 
 
@@ -131,23 +144,24 @@ def printable(text: str) -> str:
 
 def time_of(value: object) -> datetime | None:
     """A broker's time, Indian and without zone, in UTC: "2026-11-22 10:15:02" or "22-Nov-2026 10:15:02"."""
-    if not isinstance(value, str):
-        return None
+    return _time_of(value) if isinstance(value, str) and 19 <= len(value) <= 35 else None
+
+
+@lru_cache(maxsize=8192)  # a poller reads the same times again and again
+def _time_of(value: str) -> datetime | None:
     day_first = _DAY_FIRST.fullmatch(value)
     if day_first:
         day, month, year, clock = day_first.groups()
         value = f"{year}-{_MONTHS.find(month) // 3 + 1:02d}-{day} {clock}"
-    if len(value) < 19:
-        return None  # a time without its day says too little
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=IST)).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=IST)).astimezone(UTC)
 
 
 def last_of(row: Mapping[str, Any], *names: str) -> datetime | None:
-    return max((moment for name in names if (moment := time_of(row.get(name))) is not None), default=None)
+    return max([moment for name in names if (moment := time_of(row.get(name))) is not None], default=None)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -7,9 +7,9 @@ import hmac
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
-from brokers.answers import Unfit, number_of, order_id_of
+from brokers.answers import Unfit, dump_form, number_of, order_id_of
 from brokers.base import Funds, Hint, Line, Session
 from brokers.dialects import zerodha as words
 from brokers.dialects.books import book_of, rows_of, traded, unreadable
@@ -132,7 +132,7 @@ class Zerodha:
         headers = _headers(session)
         if fields is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-        content = urlencode(fields).encode() if fields else b""
+        content = dump_form(fields).encode() if fields else b""
         return self._wire.call(operation, method, target, headers=headers, content=content, deadline=deadline)
 
     def _read(self, operation: str, target: str, session: Session, deadline: Deadline) -> Any:

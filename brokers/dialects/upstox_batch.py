@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from brokers.answers import order_id_of
+from brokers.answers import order_id_of, text_of
 from brokers.dialects.upstox import MULTI_PLACE_ERRORS, Error, errors_of, outcome_of_error, outcome_of_errors
 from brokers.transport import Answer, Answered
 from domain.outcomes import Accepted, NotSent, Outcome, Refused, Unknown
@@ -26,19 +26,22 @@ def outcomes_of_batch(lines: Sequence[Fields], send: Callable[[Sequence[Fields]]
     answer = send(batch)
     refused = stopped_by(answer, tags)
     if not refused:
-        return [_outcome_of_line(tag, answer, tags) for tag in tags]
-    others = [line for line in batch if line["correlation_id"] not in refused]
-    outcomes: dict[str, Outcome] = {**refused}
-    if others:
-        rest = [line["correlation_id"] for line in others]
-        answer = send(others)
-        again = stopped_by(answer, rest)
-        for tag in rest:
-            if not again:
-                outcomes[tag] = _outcome_of_line(tag, answer, rest)
-            else:
-                outcomes[tag] = again.get(tag) or NotSent("the whole batch was refused for other lines, twice")
+        outcomes = _outcomes_by_line(answer, tags)
+    else:
+        others = [line for line in batch if line["correlation_id"] not in refused]
+        outcomes = {**refused, **_outcomes_of_others(others, send)}
     return [outcomes[tag] for tag in tags]
+
+
+def _outcomes_of_others(lines: Sequence[Fields], send: Callable[[Sequence[Fields]], Answer]) -> dict[str, Outcome]:
+    if not lines:
+        return {}
+    tags = [line["correlation_id"] for line in lines]
+    answer = send(lines)
+    refused = stopped_by(answer, tags)
+    if not refused:
+        return _outcomes_by_line(answer, tags)
+    return {tag: refused.get(tag) or NotSent("the whole batch was refused for other lines, twice") for tag in tags}
 
 
 def stopped_by(answer: Answer, tags: Sequence[str]) -> dict[str, Refused]:
@@ -55,21 +58,26 @@ def stopped_by(answer: Answer, tags: Sequence[str]) -> dict[str, Refused]:
     return {}
 
 
-def _outcome_of_line(tag: str, answer: Answer, tags: Sequence[str]) -> Outcome:
+def _outcomes_by_line(answer: Answer, tags: Sequence[str]) -> dict[str, Outcome]:
     if not isinstance(answer, Answered) or answer.status not in (200, 207, 400) or not isinstance(answer.body, Mapping):
-        return outcome_of_error(answer, MULTI_PLACE_ERRORS)
+        return dict.fromkeys(tags, outcome_of_error(answer, MULTI_PLACE_ERRORS))
+    order_ids: dict[object, list[str | None]] = {}
     data = answer.body.get("data")
-    rows = [row for row in data if isinstance(row, Mapping)] if isinstance(data, list) else []
-    order_ids = [order_id_of(row.get("order_id")) for row in rows if row.get("correlation_id") == tag]
-    by_line = _by_line(errors_of(answer.body))
-    errors = by_line.get(tag, [])
+    for row in data if isinstance(data, list) else ():
+        if isinstance(row, Mapping):
+            order_ids.setdefault(text_of(row.get("correlation_id")), []).append(order_id_of(row.get("order_id")))
+    errors = _by_line(errors_of(answer.body))
+    if answer.status == 400 and not order_ids and not errors.keys() & set(tags):  # an error of the request itself
+        return dict.fromkeys(tags, outcome_of_error(answer, MULTI_PLACE_ERRORS))
+    return {tag: _outcome_of_line(order_ids.get(tag, []), errors.get(tag, []), answer) for tag in tags}
+
+
+def _outcome_of_line(order_ids: Sequence[str | None], errors: Sequence[Error], answer: Answered) -> Outcome:
     match order_ids, errors:
         case [str(broker_order_id)], []:
             return Accepted(broker_order_id)
         case [], [_, *_]:
             return outcome_of_errors(errors, MULTI_PLACE_ERRORS, answer)
-        case [], [] if answer.status == 400 and not rows and not by_line.keys() & set(tags):
-            return outcome_of_error(answer, MULTI_PLACE_ERRORS)  # an error of the request, not of a line
     return Unknown(f"{answer.status}: {len(order_ids)} ids and {len(errors)} errors for the line")
 
 
