@@ -27,8 +27,9 @@ from brokers.simulator.settings import Settings
 from brokers.simulator.starters import first_account
 from brokers.simulator.upstox.facade import Upstox
 from brokers.simulator.web import WebServer
+from brokers.simulator.zerodha.facade import Zerodha
 
-_FACADES: tuple[Callable[[Exchange, Postbacks], Facade], ...] = (Upstox,)
+_FACADES: tuple[Callable[[Exchange, Postbacks], Facade], ...] = (Upstox, Zerodha)
 _STILL_S = 3600.0  # how long to sleep where nothing is due
 
 

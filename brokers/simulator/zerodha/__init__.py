@@ -1,0 +1,1 @@
+"""Zerodha's dialect: Kite Connect v3, its ticker's text frames and its postbacks."""
