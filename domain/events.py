@@ -59,7 +59,7 @@ EVENT_OF_STATE = {
 }
 
 # What an event may change besides the state, and fold therefore rebuilds. The terms of event 0 come first.
-TERMS = ("quantity", "order_type", "validity", "price", "trigger_price")
+TERMS = ("instrument", "quantity", "order_type", "validity", "price", "trigger_price")
 FOLDED = (
     *TERMS,
     "state",

@@ -209,6 +209,7 @@ def _make_orders(
 
 def _received(order: Order, line: OrderLine) -> Event:
     terms = {
+        "instrument": order.instrument,
         "quantity": order.quantity,
         "order_type": order.order_type,
         "validity": order.validity,

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from domain.accounts import Account, Totals
+from domain.capabilities import Capabilities
 from domain.commands import Command, CommandState
 from domain.events import EventType, Source, advance
 from domain.instruments import Instrument
@@ -36,6 +37,7 @@ class Facts:
     now: datetime
     settings: Settings
     instruments: Mapping[str, Instrument]
+    capabilities: Mapping[str, Capabilities]  # by broker
     choices: Mapping[str, Account]  # by order id: the candidate that is judged
     totals: Mapping[str, Totals]  # of locked accounts
     kept: dict[str, Any] = field(default_factory=dict)  # what a stage makes of these for the batch
@@ -46,11 +48,16 @@ Judge = Callable[[Order, Facts], Verdict]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One stage of the group: its judge, and what undoes what its judge has taken when a later stage refuses."""
+    """One stage of the group.
+
+    `prepare` makes, once for a batch, what the judge finds in `facts.kept` under the stage's name; `undo` gives back
+    what the judge has taken when a later stage refuses.
+    """
 
     name: str
     policy: Policy
     judge: Judge
+    prepare: Callable[[Facts], object] | None = None
     undo: Callable[[Order, Facts], None] | None = None
 
 
@@ -62,6 +69,9 @@ class IntakeGroup:
 
     def decide(self, unit: Unit, claimed: Sequence[Command], held: Mapping[str, Order], batch: Batch) -> None:
         facts = self._gather(unit, held, batch.at)
+        for step in self._steps:
+            if step.prepare is not None:
+                facts.kept[step.name] = step.prepare(facts)
         for command in claimed:
             order = held[command.order_id]
             try:
@@ -81,7 +91,7 @@ class IntakeGroup:
             if able:
                 choices[order.id] = able[0]
         totals = accounts.lock(unit, sorted({account.id for account in choices.values()}))
-        return Facts(now, settings, instruments, choices, totals)
+        return Facts(now, settings, instruments, self._capabilities, choices, totals)
 
     def _judge(self, command: Command, order: Order, facts: Facts, batch: Batch) -> None:
         if order.state not in UNSENT:
@@ -115,17 +125,21 @@ class IntakeGroup:
             else:
                 self._end(command, order, OrderState.REJECTED, verdict, batch, said)
             return
-        self._clear(command, order, account, said, batch)
+        self._clear(command, order, facts, said, batch)
 
     def _clear(
-        self, command: Command, order: Order, account: Account, said: list[dict[str, Any]], batch: Batch
+        self, command: Command, order: Order, facts: Facts, said: list[dict[str, Any]], batch: Batch
     ) -> None:
-        changes = {
+        account = facts.choices[order.id]
+        changes: dict[str, Any] = {
             "broker": account.broker,
             "account_id": account.id,
             "blocked_paise": order.blocked_paise,
             "exposure_paise": order.exposure_paise,
         }
+        key = facts.instruments[order.instrument].key
+        if key != order.instrument:
+            changes["instrument"] = key  # an alias names another contract tomorrow
         because = {"verdicts": said, "tag": order.broker_tag}
         batch.change(
             order, advance(order, EventType.CLEARED, Source.PIPELINE, batch.at, changes=changes, because=because)

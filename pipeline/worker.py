@@ -15,7 +15,7 @@ import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.worker import Worker
 
-from pipeline.chain import INTAKE, OUTCOME, dispatch_stage, queue_of, reports_stage
+from pipeline.chain import OUTCOME, dispatch_stage, queue_of, reports_stage
 from pipeline.desk import Desk, from_env
 from pipeline.rabbit import connect
 from pipeline.reports import BookReader, apply_due
@@ -75,10 +75,10 @@ def run(name: str, build: Callable[[Desk], tuple[dict[str, Handler], Callable[[]
 
 def intake_handlers(desk: Desk) -> tuple[dict[str, Handler], Callable[[], None]]:
     from pipeline.intake_group import IntakeGroup
-    from pipeline.stages import STEPS
+    from pipeline.steps import STEPS
 
     group = IntakeGroup(desk, STEPS)
-    return {stage: _engine_handler(desk, group, stage) for stage in INTAKE}, lambda: None
+    return {stage: _engine_handler(desk, group, stage) for stage in group.policies}, lambda: None
 
 
 def outcome_handlers(desk: Desk) -> tuple[dict[str, Handler], Callable[[], None]]:
@@ -96,7 +96,6 @@ def outcome_handlers(desk: Desk) -> tuple[dict[str, Handler], Callable[[], None]
 
 def dispatch_handlers(desk: Desk, broker: str) -> tuple[dict[str, Handler], Callable[[], None]]:
     from brokers.limits import RateBudget
-
     from pipeline.stages.dispatch import Dispatcher
 
     windows = desk.adapters[broker].capabilities.order_windows

@@ -86,13 +86,13 @@ def from_row(row: tuple[Any, ...]) -> Order:
 
 
 _SAVE = """
-update orders o set state = v.state, last_seq = v.last_seq, version = v.version, broker = v.broker,
+update orders o set instrument = v.instrument, state = v.state, last_seq = v.last_seq, version = v.version, broker = v.broker,
     account_id = v.account_id, broker_order_id = v.broker_order_id, filled_quantity = v.filled,
     average_price = v.average, reason_code = v.reason_code, reason = v.reason, blocked_paise = v.blocked,
     exposure_paise = v.exposure, updated_at = %s
-from unnest(%s::uuid[], %s::text[], %s::int[], %s::int[], %s::text[], %s::text[], %s::text[], %s::bigint[],
-            %s::numeric[], %s::text[], %s::text[], %s::bigint[], %s::bigint[])
-    as v (id, state, last_seq, version, broker, account_id, broker_order_id, filled, average, reason_code, reason,
+from unnest(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::int[], %s::text[], %s::text[], %s::text[],
+            %s::bigint[], %s::numeric[], %s::text[], %s::text[], %s::bigint[], %s::bigint[])
+    as v (id, instrument, state, last_seq, version, broker, account_id, broker_order_id, filled, average, reason_code, reason,
           blocked, exposure)
 where o.id = v.id
 """
@@ -105,6 +105,7 @@ def save(unit: Unit, orders: Sequence[Order], at: datetime) -> None:
         (
             at,
             array([order.id for order in orders]),
+            text_array([order.instrument for order in orders]),
             array([order.state for order in orders]),
             array([order.last_seq for order in orders]),
             array([order.version for order in orders]),

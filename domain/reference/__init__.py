@@ -7,6 +7,7 @@ Everything is read on first use and kept. Nothing here may be changed by who rea
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from functools import cache, lru_cache
 
 from domain.instruments import Instrument
@@ -41,3 +42,9 @@ def aliases(today: date) -> dict[str, str]:
     any) with the strike nearest to the reference level.
     """
     return {alias: key for underlying in underlyings().values() for alias, key in aliases_of(underlying, today)}
+
+
+@cache
+def reference_levels() -> dict[str, Decimal]:
+    """What each underlying stood at, by its symbol, in rupees or index points."""
+    return {underlying.symbol: underlying.reference for underlying in underlyings().values()}

@@ -1,0 +1,28 @@
+"""Route: confirms the candidate that was judged, or waits for its session; says how it was chosen."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from domain.accounts import Account
+from domain.orders import Order
+from domain.verdicts import Proceed, Reject, Verdict, Wait
+
+SESSION_LOOK = timedelta(seconds=1)
+
+
+def decide(order: Order, account: Account, now: datetime) -> Verdict:
+    """Proceed to the account's broker unless the account is halted, or its session is dead (then wait for a new one)."""
+    if account.mode == "HALTED":
+        return Reject("ACCOUNT_HALTED", (f"account {account.id} at {account.broker} is halted; an operator can resume it",))
+    if account.session != "ALIVE":
+        return Wait(now + SESSION_LOOK, f"the session of account {account.id} at {account.broker} is over; log in again")
+    return Proceed({"broker": account.broker, "account": account.id, "chosen": _chosen_by(order, account)})
+
+
+def _chosen_by(order: Order, account: Account) -> str:
+    if order.wanted_account is not None:
+        return "the account was named"
+    if order.wanted_broker is not None:
+        return "the broker was named"
+    return "the user's default" if account.is_default else "the strategy's broker or the fallback"
