@@ -10,6 +10,7 @@ from typing import Any
 
 from ops.child import Process
 from ops.console import Say, silence
+from ops.preparing import prepare as prepare_stack
 from ops.probes import http_ok
 from ops.stack import Stack
 
@@ -28,7 +29,7 @@ Prepare = Callable[[Stack], Mapping[str, Any]]
 def coordinator_stack(
     root: Path,
     *,
-    prepare: Prepare = lambda stack: {},
+    prepare: Prepare = prepare_stack,
     fast: bool = False,
     say: Say = silence,
     environment: Mapping[str, str] = os.environ,
