@@ -1,0 +1,102 @@
+"""`coordinator`, the operator's command: the stack, the schema, the health of it all, and what is stuck."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.text import Text
+
+from ops import dlq
+from ops.checkup.finding import words_of
+from ops.commandline import run
+from ops.doctor import doctor
+from ops.exits import Exit, Failed
+from ops.operating import DEFAULTS, Options
+from ops.screen import Screen
+from ops.surroundings import look_around
+
+HELP = (
+    "Run and look after the order coordinator.\n\n"
+    "The servers are those that DATABASE_URL, RABBITMQ_URL and REDIS_URL name, else those of the stack that runs in this"
+    " folder.\n\n"
+    "Exit codes: 0 ok, 1 error or a check that failed, 2 usage."
+)
+
+
+def up(*, detach: Annotated[bool, Parameter(negative=())] = False) -> int:
+    """Start everything on this machine: servers, simulated brokers, every process; stay until Ctrl-C.
+
+    Args:
+        detach: return as soon as all is ready.
+    """
+    from ops import commands
+
+    return commands.up(detached=detach)
+
+
+def down() -> int:
+    """Stop what `coordinator up` started."""
+    from ops import commands
+
+    return commands.down()
+
+
+def status(*, options: Options = DEFAULTS) -> int:
+    """Say what runs, and where; exits with 1 when nothing does."""
+    from ops import commands
+
+    return commands.status(as_json=options.json)
+
+
+def migrate(*, app_role: str = "app", options: Options = DEFAULTS) -> Exit:
+    """Bring the database's schema to the newest revision; connects as OWNER_DATABASE_URL.
+
+    Args:
+        app_role: the role the processes connect as; it must be there, and is granted what it needs.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from store.migrate import upgrade
+
+    screen, around = Screen(json=options.json), look_around()
+    if not around.owner_url:
+        failed = Failed(Exit.USAGE, "OWNER_DATABASE_URL isn't set", mend="Name the role that owns the tables in it.")
+        screen.failure(failed)
+        return failed.exit_code
+    try:
+        before, after = upgrade(around.owner_url, app_role=app_role)
+    except SQLAlchemyError as error:
+        mend = (
+            "Nothing was changed. See that OWNER_DATABASE_URL is right, and that the role named by --app-role exists."
+        )
+        screen.failure(Failed(Exit.ERROR, words_of(error), mend=mend, code="MIGRATION_FAILED"))
+        return Exit.ERROR
+    told = f"at revision {after} already" if before == after else f"from {before or 'an empty database'} to {after}"
+    screen.result({"before": before, "after": after, "changed": before != after}, Text(f"the schema is {told}"))
+    return Exit.OK
+
+
+def commands() -> App:
+    """The tree of commands; database and queue libraries are imported only when one of them needs them."""
+    app = App(name="coordinator", help=HELP, help_format="plaintext", version_flags=())
+    app.command(up)
+    app.command(down)
+    app.command(status)
+    app.command(migrate)
+    app.command(doctor)
+    letters = App(
+        name="dlq", help="Orders whose stage gave up: look at them, send them back, or give them up.", version_flags=()
+    )
+    letters.command(dlq.dlq_list, name="list")
+    letters.command(dlq.dlq_show, name="show")
+    letters.command(dlq.dlq_requeue, name="requeue")
+    letters.command(dlq.dlq_discard, name="discard")
+    app.command(letters)
+    app.register_install_completion_command(help="Install completion for bash, zsh or fish.")
+    return app
+
+
+def main() -> None:
+    sys.exit(run(commands(), sys.argv[1:]))
