@@ -26,8 +26,8 @@ def plan_from_env(env: Mapping[str, str]) -> Plan:
         host=env.get("SIMULATOR_HOST", "127.0.0.1"),
         ports=ports,
         state=Path(state) if state else None,
-        # Without a memory, ids must still differ from those of an earlier run on the same day.
-        first_number=0 if state else int(time.time()) % 86_400 * 10_000,
+        # Ids must differ from those of an earlier run on the same day whose memory is lost.
+        first_number=int(time.time()) % 86_400 * 10_000,
     )
 
 

@@ -54,7 +54,7 @@ class Exchange:
         )
         self.is_open = True
         self.sequence = 0
-        self._first_number = first_number
+        self.first_number = first_number
         self._reset_at: datetime | None = None
         self.await_reset()
 
@@ -78,7 +78,7 @@ class Exchange:
         hidden = timedelta(milliseconds=self.settings.visibility_delay_ms, seconds=ask.hidden_s)
         order = SimOrder(
             sequence=self.sequence,
-            order_id=id_form.format(day=ist_date(self.now), number=self._first_number + self.sequence),
+            order_id=id_form.format(day=ist_date(self.now), number=self.first_number + self.sequence),
             facade=facade,
             ask=ask,
             accepted_at=self.now,

@@ -22,12 +22,21 @@ def restore(exchange: Exchange, records: Iterable[Record]) -> None:
     An order of an instrument that is no longer listed is left out: nobody could ask for it any more.
     """
     exchange.journal.paused = True
+    is_first_run = True
     for record in records:
         _REPLAY[record["is"]](exchange, record)
+        is_first_run = False
     exchange.journal.paused = False
+    if is_first_run:
+        exchange.journal.write("start", first_number=exchange.first_number)
     for order in list(exchange.books.live()):
         _go_on(exchange, order)
     exchange.journal.flush()
+
+
+def _start(exchange: Exchange, record: Record) -> None:
+    """Ids go on from where the first run began."""
+    exchange.first_number = exchange.floor.first_number = record["first_number"]
 
 
 def _account(exchange: Exchange, record: Record) -> None:
@@ -123,6 +132,7 @@ def _day(exchange: Exchange, record: Record) -> None:
 
 
 _REPLAY = {
+    "start": _start,
     "account": _account,
     "order": _order,
     "row": _row,

@@ -25,8 +25,9 @@ async def stream(
     A listener that falls too far behind is cut off; it has to read the book again anyway.
     """
     protocol = ServerProtocol()
-    response = protocol.accept(Handshake(request.target, Headers(list(request.headers.items()))))
-    protocol.send_response(response)
+    protocol.receive_data(Handshake(request.target, Headers(list(request.headers.items()))).serialize())
+    handshake = next(event for event in protocol.events_received() if isinstance(event, Handshake))
+    protocol.send_response(protocol.accept(handshake))
     await _flush(protocol, writer)
     if protocol.handshake_exc is not None:
         return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,6 +21,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import h11
 import orjson
+
+log = logging.getLogger(__name__)
 
 BODY_MAX = 4 * 1024 * 1024
 _IDLE_S = 120
@@ -132,7 +135,7 @@ class _Connection:
                 return
             if request is None:
                 return
-            answer = await self._handler(request)
+            answer = await self._handle(request)
             if isinstance(answer, Upgrade):
                 await answer.take(request, self._reader, self._writer)
                 return
@@ -141,6 +144,14 @@ class _Connection:
             if self._http.our_state is h11.MUST_CLOSE or self._http.their_state is not h11.DONE:
                 return
             self._http.start_next_cycle()
+
+    async def _handle(self, request: Request) -> Answer | Upgrade:
+        """A fault of our own is told as one, and doesn't take the connection with it."""
+        try:
+            return await self._handler(request)
+        except Exception:
+            log.exception("request failed", extra={"method": request.method, "path": request.path})
+            return Answer(status=500, body=b"the simulator itself failed; its log says why", content_type="text/plain")
 
     async def _next_request(self) -> Request | None:
         """The next request, or None where the client has closed or is idle for too long."""

@@ -19,6 +19,7 @@ from domain.orders import OrderType, Product, Side, Validity
 
 TAG_MAX = 40
 _PROTECTION_MAX = 25
+_PRICE_MAX = 10**9
 _ORDER_ID = re.compile(r"[A-Za-z0-9-]+\Z")
 
 
@@ -94,8 +95,8 @@ def find_term_problems(line: dict[str, Any]) -> Iterator[Problem]:
     yield from _word(line, "validity", Validity, "UDAPI1007", "UDAPI1055")
     for name in ("price", "trigger_price"):
         value = line.get(name)
-        if not _is_number(value) or _number(value) < 0:
-            yield replace(BAD_INPUT, message=f"{name} is missing or not a number of 0 or more", path=name, value=value)
+        if not _is_number(value) or not 0 <= _number(value) <= _PRICE_MAX:
+            yield replace(BAD_INPUT, message=f"{name} is missing or no possible price", path=name, value=value)
     if line.get("order_type") in ("LIMIT", "SL") and _is_number(line.get("price")) and not line["price"]:
         yield replace(BAD_INPUT, message="price is required for LIMIT and SL orders", path="price", value=0)
     protection = line.get("market_protection")

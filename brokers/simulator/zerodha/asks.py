@@ -16,6 +16,7 @@ from domain.orders import OrderType, Product, Side, Validity
 Word = TypeVar("Word", bound=StrEnum)
 
 TAG_MAX = 20
+_NUMBER_MAX = 10**9
 VARIETIES = ("regular", "amo")
 _LIMITED = (OrderType.LIMIT, OrderType.SL)
 _STOPS = (OrderType.SL, OrderType.SL_M)
@@ -100,7 +101,7 @@ def _whole(form: Mapping[str, str], name: str, otherwise: int | None, *, least: 
     text = form.get(name)
     if not text and otherwise is not None:
         return otherwise
-    if not text or not text.isascii() or not text.isdigit() or int(text) < least:
+    if not text or len(text) > 12 or not text.isascii() or not text.isdigit() or not least <= int(text) <= _NUMBER_MAX:
         raise bad_input(f"Invalid `{name}`.")
     return int(text)
 
@@ -113,6 +114,6 @@ def _number(form: Mapping[str, str], name: str, otherwise: Decimal) -> Decimal:
         number = Decimal(text)
     except InvalidOperation:
         raise bad_input(f"Invalid `{name}`.") from None
-    if not number.is_finite() or number < -1:
+    if not number.is_finite() or not -1 <= number <= _NUMBER_MAX:
         raise bad_input(f"Invalid `{name}`.")
     return number
