@@ -68,9 +68,9 @@ def type_breaches(order: Order, instrument: Instrument) -> Iterator[Breach]:
 def price_breaches(order: Order, instrument: Instrument) -> Iterator[Breach]:
     kind, price, trigger = order.order_type, order.price, order.trigger_price
     if (price is None) is (kind in PRICED):
-        yield Breach(Code.PRICE_TERMS, f"a {kind} order {'needs a' if price is None else 'has no'} price")
+        yield Breach(Code.PRICE_TERMS, f"{kind} orders {'need a' if price is None else 'have no'} price")
     if (trigger is None) is (kind in TRIGGERED):
-        yield Breach(Code.PRICE_TERMS, f"a {kind} order {'needs a' if trigger is None else 'has no'} trigger price")
+        yield Breach(Code.PRICE_TERMS, f"{kind} orders {'need a' if trigger is None else 'have no'} trigger price")
     if price is not None and price % instrument.tick:
         yield _off_tick("price", price, instrument.tick)
     if trigger is not None:
