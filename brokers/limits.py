@@ -155,14 +155,14 @@ class LocalBudget:
         self, rooms: Sequence[Room], guard_us: int = GUARD_US, clock_us: Callable[[], int] | None = None
     ) -> None:
         self._rooms, self._guard_us = rooms, guard_us
-        self._clock_us = clock_us or (lambda: time.time_ns() // 1000)
+        self._clock_us = clock_us or _steady_clock_us()
         self._counts: dict[str, _Counts] = {}
         self._lock = threading.Lock()
 
     def take(self, account_id: str, wanted: int, *, urgent: bool = False) -> Granted:
         with self._lock:
-            now = self._clock_us()
             counts = self._counts.setdefault(account_id, _Counts())
+            now = max(self._clock_us(), counts.second[-1][0] if counts.second else 0)
             while counts.second and counts.second[0][0] <= now - SECOND_US:
                 counts.second.popleft()
             count = wanted
@@ -226,6 +226,12 @@ class LocalBudget:
 
     def _guarded(self, now: int) -> bool:
         return now % SECOND_US >= SECOND_US - self._guard_us and any(room.seconds == 1 for room in self._rooms)
+
+
+def _steady_clock_us() -> Callable[[], int]:
+    """The time of day as it is now, going on without jumps."""
+    offset_ns = time.time_ns() - time.monotonic_ns()
+    return lambda: (offset_ns + time.monotonic_ns()) // 1000
 
 
 def _cap(room: Room, urgent: bool) -> int:

@@ -11,6 +11,9 @@ if now == 0 then
   local time = redis.call('TIME')
   now = tonumber(time[1]) * SECOND + tonumber(time[2])
 end
+-- A clock that was set back stands still until it has caught up.
+local newest = redis.call('LINDEX', KEYS[2], -1)
+if newest then now = math.max(now, tonumber(string.match(newest, '^(%d+):'))) end
 
 local grants, granted_lately, short = {}, 0, false
 for _, entry in ipairs(redis.call('LRANGE', KEYS[2], 0, -1)) do
@@ -60,7 +63,7 @@ if granted > 0 then
   if short then
     grants[#grants + 1] = {now, granted}
     redis.call('RPUSH', KEYS[2], string.format('%.0f:%d', now, granted))
-    redis.call('PEXPIRE', KEYS[2], 2000)
+    redis.call('PEXPIRE', KEYS[2], 10000)
   end
 end
 
