@@ -18,8 +18,8 @@ from itertools import groupby
 
 from domain.instruments import Instrument, Kind
 from domain.orders import OrderType
-from domain.reference import tables
 from domain.reference.calendar import is_trading_day, special_days
+from domain.reference.tables import read
 
 IST = timezone(timedelta(hours=5, minutes=30), "IST")
 SIM = "SIM"
@@ -211,9 +211,7 @@ def _generation(group: str, day: date) -> tuple[Row, ...]:
 def _generations() -> dict[str, list[tuple[date, tuple[Row, ...]]]]:
     """By group, the newest first."""
     found: dict[str, list[tuple[date, tuple[Row, ...]]]] = {}
-    for (group, valid_from), lines in groupby(
-        tables.read("sessions"), key=lambda row: (row["group"], row["valid_from"])
-    ):
+    for (group, valid_from), lines in groupby(read("sessions"), key=lambda row: (row["group"], row["valid_from"])):
         rows = tuple(
             Row(
                 PhaseName(line["phase"]),

@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cache
 from typing import NamedTuple
 
-from domain.reference import tables
+from domain.reference.tables import read
 
 ZERO = Decimal(0)
 ANY = "*"
@@ -128,7 +128,7 @@ def plan_of(broker: str, segment: ChargeSegment, day: date) -> tuple[Plan, tuple
 
 def depository_fee(broker: str, day: date) -> Decimal:
     """Rupees before GST, for each ISIN sold out of the demat account on a day."""
-    rows = tables.read("depository")
+    rows = read("depository")
     own = [row for row in rows if row["broker"] == broker] or [row for row in rows if row["broker"] == ANY]
     for row in own:
         if date.fromisoformat(row["valid_from"]) <= day:
@@ -165,10 +165,10 @@ def _rates() -> tuple[Rate, ...]:
             source=row["source"],
             status=row["status"],
         )
-        for row in tables.read("charges")
+        for row in read("charges")
     )
 
 
 @cache
 def _plans() -> tuple[dict[str, str], ...]:
-    return tuple(tables.read("plans"))
+    return tuple(read("plans"))

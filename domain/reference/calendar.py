@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, time, timedelta
 from functools import cache
 
-from domain.reference import tables
+from domain.reference.tables import read
 
 SATURDAY = 5
 ONE_DAY = timedelta(days=1)
@@ -29,7 +29,7 @@ class SpecialDay:
 def special_days() -> dict[tuple[str, date], SpecialDay]:
     """By exchange and day."""
     found: dict[tuple[str, date], SpecialDay] = {}
-    for row in tables.read("holidays"):
+    for row in read("holidays"):
         day = date.fromisoformat(row["day"])
         special = SpecialDay(row["reason"], _time(row["opens"]), _time(row["closes"]))
         for exchange in row["exchanges"].split():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from domain.instruments import Instrument, Kind, Segment
-from domain.reference import tables
+from domain.reference.tables import read
 
 
 def cash() -> tuple[Instrument, ...]:
@@ -27,5 +27,5 @@ def cash() -> tuple[Instrument, ...]:
             close=Decimal(row["close"]),
             source=f"{row['source']}, {row['as_of']}",
         )
-        for row in tables.read("cash")
+        for row in read("cash")
     )

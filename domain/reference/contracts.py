@@ -14,12 +14,13 @@ from functools import cache
 from typing import Any
 
 from domain.instruments import Instrument, Kind, Segment
-from domain.reference import expiries, tables
+from domain.reference.expiries import monthly, weekly
+from domain.reference.premiums import deviation_of, forward_of, nearest_tick, premium
+from domain.reference.tables import read
 from domain.reference.ticks import tick_for
 
 FUTURE_MONTHS = 3
-CARRY = Decimal("0.065")  # a future stands above its underlying by this rate a year
-DAYS_A_YEAR = 365
+MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 SOURCE = "generated from the table of underlyings"
 
 
@@ -43,17 +44,17 @@ class Underlying:
 
 
 def derivatives_of(underlying: Underlying, today: date) -> Iterator[Instrument]:
-    months = expiries.monthly(underlying.exchange, underlying.expiry, today, FUTURE_MONTHS)
+    months = monthly(underlying.exchange, underlying.expiry, today, FUTURE_MONTHS)
     for expiry in months:
         yield future(underlying, expiry, today)
-    weeks = expiries.weekly(underlying.exchange, underlying.expiry, today, underlying.weeks)
+    weeks = weekly(underlying.exchange, underlying.expiry, today, underlying.weeks)
     for expiry in sorted({*weeks, *months[: underlying.option_months]}):
-        yield from options(underlying, expiry, today, monthly=expiry in months)
+        yield from options(underlying, expiry, today, is_monthly=expiry in months)
 
 
 def future(underlying: Underlying, expiry: date, today: date) -> Instrument:
     tick = tick_for(_future_rule(underlying), underlying.reference, today)
-    symbol = f"{underlying.symbol}{expiry:%y%b}".upper() + "FUT"
+    symbol = f"{underlying.symbol}{_month(expiry)}FUT"
     return Instrument(
         key=f"{underlying.exchange}:{symbol}",
         symbol=symbol,
@@ -61,16 +62,20 @@ def future(underlying: Underlying, expiry: date, today: date) -> Instrument:
         name=f"{underlying.name} {expiry:%d %b %Y} future",
         token=_token(underlying, expiry, Kind.FUTURE, 0),
         tick=tick,
-        close=_to_tick(_forward(underlying, expiry, today), tick),
+        close=nearest_tick(forward_of(underlying.reference, (expiry - today).days), tick),
         expiry=expiry,
         **_common(underlying),
     )
 
 
-def options(underlying: Underlying, expiry: date, today: date, *, monthly: bool) -> Iterator[Instrument]:
+def options(underlying: Underlying, expiry: date, today: date, *, is_monthly: bool) -> Iterator[Instrument]:
     tick = tick_for(_option_rule(underlying), underlying.reference, today)
-    stem = underlying.symbol + (f"{expiry:%y%b}".upper() if monthly else _week(expiry))
-    forward, deviation = _forward(underlying, expiry, today), _deviation(underlying, expiry, today)
+    stem = underlying.symbol + (_month(expiry) if is_monthly else _week(expiry))
+    days = (expiry - today).days
+    forward, deviation = (
+        forward_of(underlying.reference, days),
+        deviation_of(underlying.reference, underlying.volatility, days),
+    )
     middle = at_the_money(underlying)
     common, day = _common(underlying), f"{expiry:%d %b %Y}"
     for step in range(middle - underlying.strikes, middle + underlying.strikes + 1):
@@ -85,7 +90,7 @@ def options(underlying: Underlying, expiry: date, today: date, *, monthly: bool)
                 name=f"{underlying.name} {day} {written} {'call' if kind is Kind.CALL else 'put'}",
                 token=_token(underlying, expiry, kind, step),
                 tick=tick,
-                close=_to_tick(_premium(forward, strike, deviation, kind), tick),
+                close=nearest_tick(premium(forward, strike, deviation, kind), tick),
                 expiry=expiry,
                 strike=strike,
                 **common,
@@ -100,10 +105,10 @@ def at_the_money(underlying: Underlying) -> int:
 def aliases_of(underlying: Underlying, today: date) -> Iterator[tuple[str, str]]:
     """Names that stay the same while contracts come and go: the front future, and the front at-the-money options."""
     prefix = f"{underlying.exchange}:{underlying.symbol}"
-    months = expiries.monthly(underlying.exchange, underlying.expiry, today, 1)
+    months = monthly(underlying.exchange, underlying.expiry, today, 1)
     yield f"{prefix}-FUT", future(underlying, months[0], today).key
-    front = min([*months, *expiries.weekly(underlying.exchange, underlying.expiry, today, min(underlying.weeks, 1))])
-    stem = underlying.symbol + (f"{front:%y%b}".upper() if front == months[0] else _week(front))
+    front = min([*months, *weekly(underlying.exchange, underlying.expiry, today, min(underlying.weeks, 1))])
+    stem = underlying.symbol + (_month(front) if front == months[0] else _week(front))
     strike = _plain(at_the_money(underlying) * underlying.strike_step)
     for kind in (Kind.CALL, Kind.PUT):
         yield f"{prefix}-{kind}-ATM", f"{underlying.exchange}:{stem}{strike}{kind}"
@@ -130,7 +135,7 @@ def underlyings() -> dict[str, Underlying]:
             reference=Decimal(row["reference"]),
             volatility=Decimal(row["volatility_percent"]) / 100,
         )
-        for row in tables.read("underlyings")
+        for row in read("underlyings")
     }
 
 
@@ -177,38 +182,14 @@ def _token(underlying: Underlying, expiry: date, kind: Kind, step: int) -> int:
     return ((underlying.number % 32 * 64 + week) * 4 + _KINDS[kind]) * 2048 + step % 2048
 
 
-def _forward(underlying: Underlying, expiry: date, today: date) -> Decimal:
-    return underlying.reference * (1 + CARRY * (expiry - today).days / DAYS_A_YEAR)
-
-
-def _deviation(underlying: Underlying, expiry: date, today: date) -> Decimal:
-    """How far the underlying usually moves until expiry, in rupees; never less than for half a day."""
-    days = max(Decimal((expiry - today).days), Decimal("0.5"))
-    return underlying.reference * underlying.volatility * (days / DAYS_A_YEAR).sqrt()
-
-
-_AT_THE_MONEY = Decimal("0.4")  # of a deviation (Bachelier's formula)
-_FADED = Decimal("2.5")  # deviations
-_NOTHING = Decimal(0)
-
-
-def _premium(forward: Decimal, strike: Decimal, deviation: Decimal, kind: Kind) -> Decimal:
-    """A plausible premium: what the option is worth now, and a time value that fades with the distance to its strike."""
-    worth = forward - strike if kind is Kind.CALL else strike - forward
-    nearness = max(1 - abs(worth) / (deviation * _FADED), _NOTHING)
-    return max(worth, _NOTHING) + deviation * _AT_THE_MONEY * nearness * nearness
-
-
-_HALF = Decimal("0.5")
-
-
-def _to_tick(price: Decimal, tick: Decimal) -> Decimal:
-    """The nearest tick, and at least one."""
-    return max(int(price / tick + _HALF), 1) * tick
+def _month(expiry: date) -> str:
+    """Such as "26NOV"."""
+    return f"{expiry:%y}{MONTHS[expiry.month - 1]}"
 
 
 def _week(expiry: date) -> str:
-    month = "123456789OND"[expiry.month - 1]
+    """Such as "26N17"; October, November and December are O, N and D."""
+    month = MONTHS[expiry.month - 1][0] if expiry.month > 9 else str(expiry.month)
     return f"{expiry:%y}{month}{expiry:%d}"
 
 

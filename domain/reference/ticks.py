@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import cache
 from itertools import groupby
 
-from domain.reference import tables
+from domain.reference.tables import read
 
 
 def tick_for(rule: str, reference: Decimal, day: date) -> Decimal:
@@ -29,7 +29,7 @@ Steps = tuple[tuple[Decimal | None, Decimal], ...]  # the last price a tick hold
 def _tables() -> dict[str, list[tuple[date, Steps]]]:
     """By rule, the newest table first."""
     found: dict[str, list[tuple[date, Steps]]] = {}
-    for (rule, valid_from), rows in groupby(tables.read("ticks"), key=lambda row: (row["rule"], row["valid_from"])):
+    for (rule, valid_from), rows in groupby(read("ticks"), key=lambda row: (row["rule"], row["valid_from"])):
         steps = tuple((Decimal(row["up_to"]) if row["up_to"] else None, Decimal(row["tick"])) for row in rows)
         found.setdefault(rule, []).insert(0, (date.fromisoformat(valid_from), steps))
     return found
