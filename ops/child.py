@@ -49,6 +49,7 @@ class Child:
         self.ready, self.gone = threading.Event(), threading.Event()
         self.wanted = True
         self.deaths = self.restarts = 0
+        self.failures = 0  # deaths since it was ready last
         self.restart_at: float | None = None
         self.exit_status: int | None = None
         self.started_at = 0.0

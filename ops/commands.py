@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -133,9 +132,7 @@ def clean() -> int:
         if folder.is_locked() and down(root=root) != 0:
             return 1
         end_leftovers(Identity.from_json(record) for record in folder.read_json(RECORD, []))
-        for place in (folder.outside, root):
-            if place.exists():
-                shutil.rmtree(place)
+        folder.remove()
     return 0
 
 

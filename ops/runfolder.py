@@ -7,9 +7,10 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,18 @@ class RunFolder:
         self.root.chmod(0o700)
         self.logs.mkdir(mode=0o700, exist_ok=True)
         self.write(".gitignore", "*\n")
+
+    def remove(self, keep: Collection[str] = ()) -> None:
+        """Forget everything, what lies outside included; with names to keep, the folder itself stays, too."""
+        if self.outside.exists():
+            shutil.rmtree(self.outside)
+        for entry in self.root.iterdir() if self.root.exists() else ():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name not in keep:
+                entry.unlink()
+        if not keep and self.root.exists():
+            self.root.rmdir()
 
     @property
     def logs(self) -> Path:

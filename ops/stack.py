@@ -147,6 +147,10 @@ class Stack:
         """Send a signal to the whole group of a process; if it dies of it, it is started again."""
         self.supervisor.kill(name, number)
 
+    def wait_ready(self, *names: str) -> None:
+        """Wait until these processes or services are ready (again)."""
+        self.supervisor.wait_ready(*names)
+
     def restart(self, name: str) -> None:
         """Stop a process as it wants to be stopped, start it again, and wait until it is ready."""
         self.supervisor.restart(name)

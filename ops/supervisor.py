@@ -22,8 +22,8 @@ from ops.runfolder import RunFolder
 T = TypeVar("T")
 
 BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
-FORGIVEN_AFTER_S = 30.0  # a process that lived this long has its deaths forgotten
-DEATHS_BEFORE_READY = 4  # at the first start, this many deaths in a row are an answer
+FORGIVEN_AFTER_S = 5.0  # a process that was ready and lived this long has its deaths forgotten
+FAILURES_MAX = 4  # who waits for a process that dies this often in a row without ever being ready waits no more
 RECORD = "processes.json"
 
 
@@ -58,7 +58,7 @@ class Supervisor:
             while not child.ready.wait(timeout=0.05):
                 if self._closing.is_set():
                     raise ProcessFailed(f"{child.process.name}: stopped while it was starting")
-                if child.deaths >= DEATHS_BEFORE_READY:
+                if child.failures >= FAILURES_MAX:
                     raise ProcessFailed(self._told(child, f"dies at its start ({child.why_it_ended()})"))
                 if time.monotonic() > end:
                     raise ProcessFailed(self._told(child, f"isn't ready after {child.process.ready_within_s:.0f} s"))
@@ -87,8 +87,14 @@ class Supervisor:
                 child.gone.wait()
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
-        """Send a signal to its whole group. It is still wanted: if it dies of it, it is started again."""
+        """Send a signal to its whole group. It is still wanted: if it dies of it, it is started again.
+
+        After SIGKILL it is dead when this returns.
+        """
+        gone = self._children[name].gone
         self._do(lambda: self._children[name].send(number))
+        if number == signal.SIGKILL:
+            gone.wait()
 
     def restart(self, name: str) -> None:
         """Stop it, start it again, and wait until it is ready."""
@@ -167,11 +173,10 @@ class Supervisor:
     def _probe(self, child: Child, ready: threading.Event, gone: threading.Event) -> None:
         """Asks one incarnation of a child until it is ready or gone."""
         while not gone.wait(0.05):
-            if child.is_ready():
+            if child.is_ready() and not gone.is_set():
+                child.failures = 0
                 ready.set()
-                if not gone.is_set():
-                    took = time.monotonic() - child.started_at
-                    self._say(child.process.name, f"ready after {took:.1f} s", "good")
+                self._say(child.process.name, f"ready after {time.monotonic() - child.started_at:.1f} s", "good")
                 return
 
     def _look(self) -> None:
@@ -190,7 +195,8 @@ class Supervisor:
                     self._mourn(child)
 
     def _mourn(self, child: Child) -> None:
-        if time.monotonic() - child.started_at > FORGIVEN_AFTER_S:
+        child.failures += 1
+        if child.failures == 1 and time.monotonic() - child.started_at > FORGIVEN_AFTER_S:
             child.deaths = 0
         wait_s = BACKOFF_S[min(child.deaths, len(BACKOFF_S) - 1)]
         child.deaths += 1

