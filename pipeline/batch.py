@@ -34,6 +34,7 @@ class Batch:
     counted: list[Totals] = field(default_factory=list)  # orders-per-second counters to write back
     failures: dict[str, Exception] = field(default_factory=dict)  # by order id
     wakes: set[str] = field(default_factory=set)  # stages that have work once this is committed
+    books: set[str] = field(default_factory=set)  # brokers whose books will soon have something to tell
     news: set[str] = field(default_factory=set)  # intents whose orders moved
     _taken: dict[str, _Taken] = field(default_factory=dict)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from domain.events import Source
 from domain.ids import is_our_tag
@@ -20,25 +21,67 @@ from pipeline.stages.persist import apply_row
 from store import accounts, commands, orders, reports
 from store.reports import Report
 
+if TYPE_CHECKING:
+    from brokers.limits import RateBudget
+
 log = logging.getLogger(__name__)
 
 APPLY_MAX = 200
+READS_PER_BOOK = 2  # orders, then trades
+LOOK_FIRST_S, LOOK_LAST_S = 0.1, 1.0
 
 
 class BookReader:
-    """Reads the books of one broker's accounts that have live orders, and passes on what has changed in them."""
+    """Reads the books of one broker's accounts that have live orders, and passes on what has changed in them.
 
-    def __init__(self, desk: Desk, broker: str) -> None:
-        self._desk, self._broker = desk, broker
-        self._seen: dict[tuple[str, str], dict[str, Any]] = {}  # what was passed on, by (account, broker order id)
+    Where something is awaited it looks again soon, then ever more slowly; the sweep's wake-ups are the slowest pace.
+    """
+
+    def __init__(self, desk: Desk, broker: str, budget: RateBudget | None = None) -> None:
+        self._desk, self._broker, self._budget = desk, broker, budget
+        self._seen: dict[str, dict[str, dict[str, Any]]] = {}  # what was passed on, by account and broker order id
+        self._one_at_a_time = threading.Lock()
+        self._nudged = threading.Event()
+        self._stopping = False
+
+    def watch(self) -> None:
+        """Read until nothing has changed for a while; where another thread is at it, have that one look at once."""
+        self._nudged.set()
+        if not self._one_at_a_time.acquire(blocking=False):
+            return
+        try:
+            wait_s = LOOK_FIRST_S
+            while wait_s < LOOK_LAST_S and not self._stopping:
+                nudged = self._nudged.is_set()
+                self._nudged.clear()
+                wait_s = LOOK_FIRST_S if self.read() or nudged else wait_s * 2
+                self._nudged.wait(wait_s)
+        finally:
+            self._one_at_a_time.release()
+
+    def look(self) -> None:
+        """Read once, unless another thread is reading."""
+        if self._one_at_a_time.acquire(blocking=False):
+            try:
+                self.read()
+            finally:
+                self._one_at_a_time.release()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._nudged.set()
 
     def read(self) -> int:
-        """Read every such account's book once; gives how many reports were new."""
+        """Read every such account's book once, as the read budget allows; gives how many reports were new."""
         with self._desk.store.unit() as unit:
             live = accounts.with_live_orders(unit, self._broker)
+        for account_id in self._seen.keys() - set(live):
+            del self._seen[account_id]
         return sum(self._read_account(account_id) for account_id in live)
 
     def _read_account(self, account_id: str) -> int:
+        if self._budget is not None and self._budget.take(account_id, READS_PER_BOOK).count < READS_PER_BOOK:
+            return 0
         adapter = self._desk.adapters[self._broker]
         timeout_s = self._desk.settings().read_timeout_s
         book = adapter.book(self._desk.session(account_id), timeout_s=timeout_s)
@@ -49,11 +92,12 @@ class BookReader:
 
     def _pass_on(self, account_id: str, book: Iterable[BookRow]) -> int:
         installation = self._desk.environment.installation
+        seen = self._seen.setdefault(account_id, {})
         changed = {}
         for row in book:
             if row.tag is not None and is_our_tag(installation, row.tag):
                 body = to_body(row)
-                if self._seen.get((account_id, row.broker_order_id)) != body:
+                if seen.get(row.broker_order_id) != body:
                     changed[row.broker_order_id] = (row.tag, body)
         if not changed:
             return 0
@@ -67,7 +111,7 @@ class BookReader:
             crash("reports.before_commit")
         for broker_order_id, (tag, body) in changed.items():
             if tag in ids:
-                self._seen[account_id, broker_order_id] = body
+                seen[broker_order_id] = body
         if new:
             self._desk.wakeups.wake("persist")
         return new

@@ -19,6 +19,7 @@ from domain.errors import StoreAway
 from domain.events import EventType, Source, advance
 from domain.orders import Order
 from pipeline.batch import Batch
+from pipeline.chain import reports_stage
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.news import tell
@@ -162,6 +163,8 @@ class Engine:
         crash(f"{stage}.after_commit")
         for next_stage in batch.wakes:
             self._desk.wakeups.wake(next_stage)
+        for broker in batch.books:
+            self._desk.wakeups.wake(reports_stage(broker), deep=True)
         tell(self._desk, batch.news)
         return claimed
 

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 OVERDUE_S = 0.5  # younger work has its wake-up still under way
 RECENT = timedelta(seconds=30)  # what the frequent look covers; the deep look covers everything
 CLAIM_AGE_S = 2.0
+BOOKS_EVERY_S = 2.5  # two reads each time: 1,440 in half an hour, where Upstox allows 2,000
 _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -35,7 +36,7 @@ class Sweep:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._queue = QueueView(desk.environment.queue_url)
-        self._deep_at = 0.0
+        self._deep_at = self._books_at = 0.0
         self.alarms: dict[str, str] = {}
 
     def run(self) -> None:
@@ -86,7 +87,9 @@ class Sweep:
         with self._desk.store.unit() as unit:
             if reports.any_due(unit, older_than_s=OVERDUE_S):
                 self._desk.wakeups.wake("persist")
-            live = accounts.brokers_with_live_orders(unit)
+            live = accounts.brokers_with_live_orders(unit) if time.monotonic() >= self._books_at else []
+        if live:
+            self._books_at = time.monotonic() + BOOKS_EVERY_S
         for broker in live:
             depth = self._queue.depth(queue_of(reports_stage(broker)))
             if depth is not None and depth[0] == 0:

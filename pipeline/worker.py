@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,11 @@ from pipeline.desk import Desk, from_env
 from pipeline.rabbit import connect
 from pipeline.reports import BookReader, apply_due
 from pipeline.stage import Engine
+from pipeline.wakeups import DEEP
 
 if TYPE_CHECKING:
     from brokers.limits import RateBudget
+    from domain.capabilities import Window
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +68,9 @@ def run(name: str, build: Callable[[Desk], tuple[dict[str, Handler], Callable[[]
         desk.wakeups.wake(stage, deep=True)
     stopping.wait()
     log.info("%s stops", name)
-    worker.stop(timeout=int(STOP_S * 1000))
+    worker.pause()
     stop_handlers()
+    worker.stop(timeout=int(STOP_S * 1000))
     desk.close()
     broker.close()
     return 0
@@ -95,31 +98,29 @@ def outcome_handlers(desk: Desk) -> tuple[dict[str, Handler], Callable[[], None]
 
 
 def dispatch_handlers(desk: Desk, broker: str) -> tuple[dict[str, Handler], Callable[[], None]]:
-    from brokers.limits import RateBudget
     from pipeline.stages.dispatch import Dispatcher
 
-    windows = desk.adapters[broker].capabilities.order_windows
-    budget = RateBudget(desk.redis, broker, windows) if windows else None
-    dispatcher = Dispatcher(desk, broker, budget)
-    reader = BookReader(desk, broker)
-    reading = threading.Lock()
+    able = desk.adapters[broker].capabilities
+    dispatcher = Dispatcher(desk, broker, _budget(desk, broker, able.order_windows, "order"))
+    reader = BookReader(desk, broker, _budget(desk, broker, able.read_windows, "read"))
 
-    def read_books(_since: str | None) -> None:
-        if reading.acquire(blocking=False):
-            try:
-                reader.read()
-            finally:
-                reading.release()
+    def read_books(since: str | None) -> None:
+        if since == DEEP:
+            reader.watch()
+        else:
+            reader.look()
 
-    handlers: dict[str, Handler] = {dispatch_stage(broker): dispatcher.pump, reports_stage(broker): read_books}
-    return handlers, lambda: dispatcher.stop(STOP_S)
+    def stop() -> None:
+        reader.stop()
+        dispatcher.stop(STOP_S)
+
+    return {dispatch_stage(broker): dispatcher.pump, reports_stage(broker): read_books}, stop
 
 
-def _budget(desk: Desk, broker: str) -> RateBudget | None:
+def _budget(desk: Desk, broker: str, windows: Sequence[Window], kind: str) -> RateBudget | None:
     from brokers.limits import RateBudget
 
-    windows = desk.adapters[broker].capabilities.order_windows
-    return RateBudget(desk.redis, broker, windows) if windows else None
+    return RateBudget(desk.redis, broker, windows, kind) if windows else None
 
 
 def _engine_handler(desk: Desk, group: object, stage: str) -> Handler:

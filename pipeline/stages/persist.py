@@ -12,7 +12,7 @@ from domain.lifecycle import AT_BROKER, TERMINAL, OrderState, may_move
 from domain.orders import Order
 from domain.outcomes import Accepted, BookRow, NotSent, Outcome, Refused, Unknown
 from pipeline.batch import Batch
-from pipeline.chain import dispatch_stage, reports_stage
+from pipeline.chain import dispatch_stage
 from pipeline.stage import Policy
 from store import attempts
 from store.unit import Unit
@@ -65,7 +65,7 @@ def settle(order: Order, command: Command, outcome: Outcome, batch: Batch) -> No
             )
             command.finish("notify", batch.at)
             if order.broker is not None:
-                batch.wakes.add(reports_stage(order.broker))
+                batch.books.add(order.broker)
         case Refused(code, message):
             changes = {"reason_code": "BROKER_REFUSED", "reason": f"{order.broker}: {message} ({code})"}
             event = advance(
@@ -94,7 +94,7 @@ def _send_again(order: Order, command: Command, outcome: NotSent, batch: Batch) 
 def _unknown(order: Order, command: Command, why: str, batch: Batch) -> Event:
     command.stage, command.state, command.due_at, command.error = "persist", CommandState.UNKNOWN, batch.at, why
     if order.broker is not None:
-        batch.wakes.add(reports_stage(order.broker))
+        batch.books.add(order.broker)
     state = OrderState.UNKNOWN if order.state is not OrderState.UNKNOWN else None
     return advance(
         order,
