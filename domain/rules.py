@@ -17,6 +17,7 @@ DERIVATIVE_PRODUCTS = frozenset({Product.NRML, Product.MIS})
 CASH_PRODUCTS = frozenset({Product.CNC, Product.MIS, Product.MTF})
 UNPROTECTED = frozenset({OrderType.MARKET, OrderType.SL_M})  # which the exchange takes with market protection only
 PROTECTION_MAX = Decimal(25)  # percent
+PROTECTION_AUTOMATIC = Decimal(-1)  # as brokers write it: their own choice
 DISCLOSED_SHARE = 10  # at least one tenth of the quantity is shown
 
 
@@ -57,11 +58,11 @@ def type_breaches(order: Order, instrument: Instrument) -> Iterator[Breach]:
             Code.MARKET_PROTECTION,
             f"market protection is for MARKET and SL-M: a {order.order_type} has its limit price",
         )
-    elif not 0 < protection <= PROTECTION_MAX:
+    elif protection != PROTECTION_AUTOMATIC and not 0 < protection <= PROTECTION_MAX:
         yield Breach(
             Code.MARKET_PROTECTION,
             f"market protection {plain(protection)} % is not above 0 and up to {plain(PROTECTION_MAX)} %;"
-            " without one the broker sets its own",
+            " without one, or with -1, the broker sets its own",
         )
 
 

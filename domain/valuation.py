@@ -23,7 +23,7 @@ def price_of(order: Order, reference: Decimal) -> Decimal:
     price = order.trigger_price if order.order_type is OrderType.SL_M and order.trigger_price else reference
     if not order.is_buy:
         return price
-    if order.market_protection is not None:
+    if order.market_protection is not None and order.market_protection > 0:
         return price * (HUNDRED + order.market_protection) / HUNDRED
     return price * MARKET_BUY
 

@@ -109,9 +109,10 @@ def test_the_buffer_is_added_and_the_sum_rounded_up():
 def test_a_market_order_to_buy_counts_a_hundredth_more_or_its_own_protection():
     market = an_order("NSE:INFY", order_type=OrderType.MARKET, price=None)
     protected = an_order("NSE:INFY", order_type=OrderType.MARKET, price=None, market_protection=Decimal(5))
+    automatic = an_order("NSE:INFY", order_type=OrderType.MARKET, price=None, market_protection=Decimal(-1))
     sold = an_order("NSE:INFY", order_type=OrderType.MARKET, price=None, side=Side.SELL)
 
-    assert [price_of(order, Decimal(200)) for order in (market, protected, sold)] == [202, 210, 200]
+    assert [price_of(order, Decimal(200)) for order in (market, protected, automatic, sold)] == [202, 210, 202, 200]
 
 
 def test_a_stop_without_a_limit_counts_from_its_trigger():

@@ -49,6 +49,7 @@ def test_a_plain_order_proceeds_with_the_numbers_it_was_judged_by():
         an_order(product=Product.MTF),
         an_order(order_type=OrderType.MARKET, price=None),
         an_order(order_type=OrderType.MARKET, price=None, market_protection=Decimal(25)),
+        an_order(order_type=OrderType.MARKET, price=None, market_protection=Decimal(-1)),
         an_order(order_type=OrderType.SL_M, price=None, trigger_price=Decimal(1_150)),
         an_order(validity=Validity.IOC),
         an_order(quantity=100, disclosed_quantity=10),
@@ -239,7 +240,7 @@ def test_a_disclosed_quantity_is_at_least_a_tenth_and_not_all(quantity, disclose
         assert verdict == Reject("DISCLOSED_QUANTITY", (reason,))
 
 
-@pytest.mark.parametrize("percent", ["0", "-1", "25.01"])
+@pytest.mark.parametrize("percent", ["0", "-2", "25.01"])
 def test_market_protection_has_a_range(percent):
     order = an_order(order_type=OrderType.MARKET, price=None, market_protection=Decimal(percent))
 
