@@ -37,7 +37,7 @@ def services(request: pytest.FixtureRequest) -> Iterator[SharedServices]:
 @pytest.fixture(scope="session")
 def template_database(services: SharedServices) -> Iterator[str]:
     """The name of a database at the newest revision, to be copied."""
-    name = f"template_{services.worker}"
+    name = f"template_{services.slot}_{os.getpid()}"
     with psycopg.connect(services.superuser_database_url, autocommit=True) as connection:
         create_database(connection, name)
         upgrade(services.database_url("owner", name))
@@ -47,7 +47,7 @@ def template_database(services: SharedServices) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def database(services: SharedServices, template_database: str) -> Iterator[str]:
     """The name of a fresh, migrated database for one test module."""
-    name = f"test_{services.worker}_{next(NUMBERS)}"
+    name = f"test_{services.slot}_{os.getpid()}_{next(NUMBERS)}"
     with psycopg.connect(services.superuser_database_url, autocommit=True) as connection:
         create_database(connection, name, template=template_database)
         yield name

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ from ops.probes import wait_until
 from ops.runfolder import RunFolder
 from ops.stack import STATE, Stack
 
-LOCKS = ("starting", "users")
-VHOSTS = tuple(f"gw{number}" for number in range(8))  # as pytest-xdist names its workers
+SLOTS = tuple(f"slot{number}" for number in range(8))  # as many test processes at a time
+LOCKS = ("starting", "users", *SLOTS)
 
 
 class ServicesMissing(Exception):
@@ -34,10 +34,10 @@ class ServicesMissing(Exception):
 
 @dataclass(frozen=True)
 class SharedServices:
-    """Where the servers are, for the test process that asks."""
+    """Where the servers are, for the test process that asks, with a slot of its own: a virtual host and a Redis database."""
 
     state: Mapping[str, Any]
-    worker: str
+    slot: str
 
     @property
     def superuser_database_url(self) -> str:
@@ -45,13 +45,11 @@ class SharedServices:
 
     @property
     def queue_url(self) -> str:
-        """A virtual host of this test process's own."""
-        return str(self.state["queue_urls"][self.worker])
+        return str(self.state["queue_urls"][self.slot])
 
     @property
     def redis_url(self) -> str:
-        """A database of this test process's own."""
-        return str(self.state["redis_url"]).removesuffix("/0") + f"/{VHOSTS.index(self.worker)}"
+        return str(self.state["redis_url"]).removesuffix("/0") + f"/{SLOTS.index(self.slot)}"
 
     def database_url(self, role: str, database: str) -> str:
         url = str(self.state["owner_database_url" if role == "owner" else "database_url"])
@@ -60,7 +58,7 @@ class SharedServices:
 
 @contextmanager
 def shared_services(root: Path) -> Iterator[SharedServices]:
-    """Use the servers that run for this test run, or start them; the last one to leave sees them stop."""
+    """Use the servers that run already, or start them; the last one to leave sees them stop."""
     folder = RunFolder(root)
     folder.make()
     with held(root / "users", fcntl.LOCK_SH):
@@ -68,10 +66,18 @@ def shared_services(root: Path) -> Iterator[SharedServices]:
             if not (folder.is_locked() and (root / STATE).exists()):
                 wait_until(lambda: not folder.is_locked(), timeout_s=15)  # one that is just ending
                 start_afresh(root)
-        yield SharedServices(folder.read_json(STATE), os.environ.get("PYTEST_XDIST_WORKER", VHOSTS[0]))
+        with ExitStack() as slots:
+            yield SharedServices(folder.read_json(STATE), free_slot(root, slots))
     with held(root / "starting", fcntl.LOCK_EX), held(root / "users", fcntl.LOCK_EX | fcntl.LOCK_NB) as is_last:
         if is_last:
             down(root=root)
+
+
+def free_slot(root: Path, slots: ExitStack) -> str:
+    for name in SLOTS:
+        if slots.enter_context(held(root / name, fcntl.LOCK_EX | fcntl.LOCK_NB)):
+            return name
+    raise ServicesMissing(f"{len(SLOTS)} test processes use the servers already")
 
 
 def start_afresh(root: Path) -> None:
@@ -96,10 +102,10 @@ def held(path: Path, kind: int) -> Iterator[bool]:
 def make_stack(root: Path, *, say: Say) -> Stack:
     def prepare(stack: Stack) -> dict[str, Any]:
         threading.Thread(target=end_with_the_last_user, args=(root,), daemon=True).start()
-        queue_urls = {vhost: stack.services.queue_url(vhost) for vhost in VHOSTS}
+        queue_urls = {slot: stack.services.queue_url(slot) for slot in SLOTS}
         return {"superuser_database_url": stack.urls.superuser_database_url, "queue_urls": queue_urls}
 
-    return Stack(root, vhosts=VHOSTS, prepare=prepare, say=say, fast=True)
+    return Stack(root, vhosts=SLOTS, prepare=prepare, say=say, fast=True)
 
 
 def end_with_the_last_user(root: Path) -> None:
