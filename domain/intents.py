@@ -6,13 +6,15 @@ together. Whether an instrument exists, a tick fits or a limit holds is for the 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from domain.orders import OrderType, Product, Side, Validity
 
@@ -21,7 +23,44 @@ PRICE_MAX = Decimal("99999999.9999")
 
 _Word = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:\-]*$")]
 _Key = Annotated[str, StringConstraints(min_length=3, max_length=64, pattern=r"^[A-Z]{2,5}:[A-Z0-9][A-Z0-9&._\-]*$")]
-_Price = Annotated[Decimal, Field(gt=0, le=PRICE_MAX, max_digits=12, decimal_places=4)]
+_PLAIN_DECIMAL = re.compile(r"-?[0-9]{1,32}(\.[0-9]{1,32})?")
+
+
+def _plainly_written(value: object) -> object:
+    """Digits, at most one point, at most a minus: Decimal would also take "1_000", "1e3" and other alphabets' digits.
+
+    A JSON number is taken by its shortest spelling, which is exact for every price that fits.
+    """
+    text = repr(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+    if isinstance(value, Decimal):
+        return value
+    if not isinstance(text, str) or not _PLAIN_DECIMAL.fullmatch(text):
+        raise PydanticCustomError("plain_decimal", 'write a plain decimal number as a string, such as "1512.50"')
+    return text
+
+
+def _decimal_schema(pattern: str, minimum: int, maximum: float, example: str) -> WithJsonSchema:
+    text = {"type": "string", "pattern": pattern, "examples": [example]}
+    return WithJsonSchema({"anyOf": [text, {"type": "number", "minimum": minimum, "maximum": maximum}]})
+
+
+_Price = Annotated[
+    Decimal,
+    BeforeValidator(_plainly_written),
+    Field(gt=0, le=PRICE_MAX, max_digits=12, decimal_places=4),
+    _decimal_schema(
+        r"^([1-9][0-9]{0,7}(\.[0-9]{1,4})?|0\.([1-9][0-9]{0,3}|0[1-9][0-9]{0,2}|00[1-9][0-9]?|000[1-9]))$",
+        0,
+        99999999.9999,
+        "1512.50",
+    ),
+]
+_Percent = Annotated[
+    Decimal,
+    BeforeValidator(_plainly_written),
+    Field(ge=-1, le=100, max_digits=5, decimal_places=2),
+    _decimal_schema(r"^(-1(\.0{1,2})?|-0\.[0-9]{1,2}|[0-9]{1,2}(\.[0-9]{1,2})?|100(\.0{1,2})?)$", -1, 100, "3"),
+]
 
 
 class _Wire(BaseModel):
@@ -44,7 +83,7 @@ class OrderLine(_Wire):
     account: _Word | None = None
     strategy: _Word | None = None
     disclosed_quantity: Annotated[int, Field(strict=True, ge=0, le=QUANTITY_MAX)] = 0
-    market_protection: Annotated[Decimal, Field(ge=-1, le=100, max_digits=5, decimal_places=2)] | None = None
+    market_protection: _Percent | None = None
     tag: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\x20-\x7e]+$")] | None = None
 
 

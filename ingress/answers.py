@@ -1,0 +1,211 @@
+"""The answers' forms, for openapi.json and for those who generate clients; the views are held to them by a test."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from domain.events import EventType, Source
+from domain.lifecycle import OrderState
+from domain.orders import OrderType, Product, Side, Validity
+
+# Amounts and prices travel as decimal text.
+DecimalText = Annotated[str, Field(pattern=r"^-?[0-9]+\.[0-9]{2,4}$", examples=["1512.50"])]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
+
+
+class AcceptedOrder(_Answer):
+    line: int
+    correlation_id: str
+    order_id: UUID
+    state: Literal["RECEIVED"]
+
+
+class IntentLinks(_Answer):
+    intent: str
+
+
+class Accepted(_Answer):
+    """The intent is durable: whatever happens now, its orders are carried out once, and can be asked for."""
+
+    intent_id: UUID
+    status: Literal["RUNNING"]
+    orders: list[AcceptedOrder]
+    links: IntentLinks
+
+
+class Reason(_Answer):
+    code: str
+    text: str
+
+
+class Work(_Answer):
+    """Where an order's place command stands in the pipeline."""
+
+    stage: str
+    state: Literal["READY", "HELD", "SENDING", "UNKNOWN", "STUCK", "DONE"]
+    attempts: int
+    not_before: datetime
+    error: str | None
+
+
+class OrderView(_Answer):
+    order_id: UUID
+    intent_id: UUID
+    line: int
+    correlation_id: str
+    state: OrderState
+    version: int
+    instrument: str
+    side: Side
+    quantity: int
+    product: Product
+    order_type: OrderType
+    validity: Validity
+    price: DecimalText | None
+    trigger_price: DecimalText | None
+    disclosed_quantity: int
+    market_protection: DecimalText | None
+    broker: str | None
+    account: str | None
+    strategy: str | None
+    tag: str | None
+    broker_tag: str
+    broker_order_id: str | None
+    filled_quantity: int
+    pending_quantity: int
+    average_price: DecimalText | None
+    reason: Reason | None
+    work: Work | None
+    accepted_at: datetime
+    updated_at: datetime
+    send_before: datetime
+
+
+class IntentSummary(_Answer):
+    intent_id: UUID
+    kind: Literal["PLACE", "MODIFY", "CANCEL"]
+    status: Literal["RUNNING", "DONE", "PARTIAL", "REJECTED"]
+    accepted_at: datetime
+    settled: int
+    total: int
+
+
+class IntentView(IntentSummary):
+    orders: list[OrderView]
+
+
+class IntentPage(_Answer):
+    intents: list[IntentSummary]
+    next: str | None
+
+
+class OrderPage(_Answer):
+    orders: list[OrderView]
+    next: str | None
+
+
+class EventView(_Answer):
+    seq: int
+    type: EventType
+    prev_state: OrderState | None
+    state: OrderState
+    source: Source
+    at: datetime
+    detail: dict[str, Any]
+
+
+class History(_Answer):
+    order_id: UUID
+    events: list[EventView]
+
+
+class TradeView(_Answer):
+    trade_id: str
+    order_id: UUID
+    instrument: str
+    exchange: str
+    side: Side
+    quantity: int
+    price: DecimalText
+    broker: str
+    account: str
+    at: datetime
+
+
+class TradePage(_Answer):
+    trades: list[TradeView]
+    next: str | None
+
+
+class AccountView(_Answer):
+    account: str
+    calendar: str
+    session: Literal["ALIVE", "DEAD"]
+    open_orders: int
+    blocked: DecimalText
+    limit: DecimalText
+
+
+class BrokerView(_Answer):
+    broker: str
+    accounts: list[AccountView]
+    circuit: Literal["CLOSED", "HALF_OPEN", "OPEN", "UNKNOWN"]
+    queued: int
+    multi_place: int | None
+
+
+class BrokerList(_Answer):
+    brokers: list[BrokerView]
+
+
+class Fault(_Answer):
+    """One thing that is wrong, and where: a JSON pointer into the body, or a parameter's name."""
+
+    pointer: str | None = None
+    parameter: str | None = None
+    code: str
+    detail: str
+
+
+class ProblemView(BaseModel):
+    """RFC 9457, with a stable code."""
+
+    model_config = ConfigDict(alias_generator=to_camel, title="Problem")
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    request_id: str
+    errors: list[Fault] | None = None
+
+
+class Live(_Answer):
+    status: Literal["alive"]
+
+
+class CheckView(_Answer):
+    ok: bool
+    needed: bool
+    ms: float | None  # null: no answer
+
+
+class Ready(_Answer):
+    """`degraded`: served, though something that isn't needed for accepting orders is away."""
+
+    status: Literal["ready", "degraded", "unavailable", "draining"]
+    checks: dict[str, CheckView]
+
+
+class Version(_Answer):
+    version: str
+    revision: str | None

@@ -1,0 +1,158 @@
+"""The web application: routes from operations, and what happens to requests that reach none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import metadata
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import falcon
+import falcon.asgi
+import orjson
+
+from ingress import brokers, health, intents, openapi, orders, pages, trades
+from ingress.door import Check, Door
+from ingress.endpoint import Endpoint, refusal
+from ingress.operations import Operation
+from ingress.problems import Problem
+from ingress.wire import Request, write
+
+if TYPE_CHECKING:
+    from pipeline.desk import Desk
+
+OPERATIONS: tuple[Operation, ...] = (
+    orders.place_multi,
+    intents.show_intent,
+    intents.list_intents,
+    orders.list_orders,
+    orders.show_order,
+    orders.show_history,
+    orders.show_trades,
+    trades.list_trades,
+    brokers.list_brokers,
+    health.livez,
+    health.readyz,
+    health.version,
+    health.metrics,
+)
+READERS = 4  # threads that read, and connections for them
+_HTTP_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE", 415: "NOT_JSON"}
+
+
+class App(falcon.asgi.App[Request, falcon.asgi.Response]):
+    """Falcon's application with the door it serves, so that the server can tell it to drain."""
+
+    def __init__(self, door: Door) -> None:
+        super().__init__(request_type=Request, middleware=[_Lifespan(door)])
+        self.door = door
+
+    def drain(self) -> None:
+        self.door.drain()
+
+
+class _Lifespan:
+    """Opens the door when the server starts, closes it when it ends. READY_FILE tells a supervisor that it is open."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    async def process_startup(self, scope: Any, event: Any) -> None:
+        await self._door.open()
+        ready = os.environ.get("READY_FILE")
+        if ready:
+            Path(ready).touch()
+
+    async def process_shutdown(self, scope: Any, event: Any) -> None:
+        await self._door.close()
+
+
+def create_app(door: Door, operations: Sequence[Operation] = OPERATIONS) -> App:
+    app = App(door)
+    app.req_options.strip_url_path_trailing_slash = False
+    app.req_options.auto_parse_qs_csv = False
+    app.req_options.keep_blank_qs_values = True
+    by_path = sorted(operations, key=lambda operation: operation.path)
+    for path, group in groupby(by_path, key=lambda operation: operation.path):
+        app.add_route(path, Endpoint(door, list(group)))
+    document = orjson.dumps(openapi.document(operations, door.version.get("version", "0")))
+    pages.add_to(app, document)
+    app.add_error_handler(falcon.HTTPError, _refuse_http)
+    app.add_error_handler(Exception, _refuse_defect)
+    return app
+
+
+async def _refuse_http(request: Request, response: falcon.asgi.Response, error: falcon.HTTPError, params: Any) -> None:
+    """What Falcon itself refuses: no such path, no such method, headers that can't be read."""
+    code = _HTTP_CODES.get(error.status_code, "BAD_REQUEST")
+    details = {"NOT_FOUND": "there is nothing at this path", "METHOD_NOT_ALLOWED": "this path takes other methods"}
+    allow = {name: value for name, value in dict(error.headers or {}).items() if name.lower() == "allow"}
+    problem = Problem(code, details.get(code, "a header of this request can't be understood"), headers=allow)
+    write(request, response, refusal(request, problem, "none"))
+
+
+async def _refuse_defect(request: Request, response: falcon.asgi.Response, error: Exception, params: Any) -> None:
+    write(request, response, refusal(request, error, "none"))
+
+
+def from_env() -> App:
+    """The application of a web process, from its environment."""
+    from pipeline import desk
+
+    return create_app(door_of(desk.from_env("web")))
+
+
+def door_of(desk: Desk) -> Door:
+    """A door onto a desk; its intake and admission are started."""
+    from redis.asyncio import Redis
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+
+    from ingress.auth import Keys
+    from ingress.probes import amqp_answers
+    from ingress.throttle import Throttle
+    from ingress.waiters import Waiters
+    from pipeline.admission import Admission
+    from pipeline.intake import Intake
+    from readmodel.reader import Reader
+    from store.unit import Store
+
+    environment = desk.environment
+    store = Store(environment.database_url, name="web-reads", size=READERS, by_key=False)
+    reader = Reader(store, threads=READERS)
+    redis = Redis.from_url(
+        environment.redis_url, socket_timeout=0.25, socket_connect_timeout=0.25, retry=Retry(NoBackoff(), 0)
+    )
+    news = Redis.from_url(environment.redis_url, socket_connect_timeout=1, socket_keepalive=True)
+    admission = Admission(desk)
+    admission.start()
+    desk.wakeups.start()
+    intake = Intake(desk, admission)
+
+    def close() -> None:
+        admission.stop()
+        intake.stop()
+        desk.close()
+
+    return Door(
+        intake=intake,
+        reader=reader,
+        keys=Keys(reader, store, environment.secret.encode()),
+        throttle=Throttle(redis, processes=int(os.environ.get("WEB_CONCURRENCY", "1"))),
+        waiters=Waiters(reader, news),
+        read_settings=desk.settings,
+        checks={
+            "postgres": Check(lambda: reader.ask(_one), needed=True),
+            "redis": Check(lambda: redis.ping(), needed=False),
+            "rabbitmq": Check(lambda: amqp_answers(environment.queue_url), needed=False),
+        },
+        lines_per_call={name: adapter.capabilities.lines_per_call for name, adapter in desk.adapters.items()},
+        release=close,
+        version={"version": metadata.version("order-coordinator"), "revision": os.environ.get("REVISION", "")},
+    )
+
+
+def _one(connection: Any) -> None:
+    connection.exec_driver_sql("select 1")

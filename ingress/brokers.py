@@ -1,0 +1,31 @@
+"""Brokers over HTTP: the accounts a caller has, and how their brokers are doing."""
+
+from __future__ import annotations
+
+import orjson
+
+from ingress.answers import BrokerList
+from ingress.door import Door, scope_of
+from ingress.operations import EVERY_ROLE, Answer, Call, op
+from ingress.wire import Reply
+from readmodel import queries
+
+
+@op(
+    "GET",
+    "/v2/brokers",
+    tag="Brokers",
+    roles=EVERY_ROLE,
+    answers={200: Answer(description="Brokers, each with the caller's accounts.", model=BrokerList)},
+)
+async def list_brokers(door: Door, call: Call) -> Reply:
+    """Brokers with their accounts: sessions, money blocked, orders waiting.
+
+    `multiPlace` is how many lines the broker takes in one call, null where it is not known. `circuit` is UNKNOWN until
+    the dispatchers tell.
+    """
+    views = await door.reader.ask(queries.broker_views, scope_of(call.key))
+    for view in views:
+        view["circuit"] = "UNKNOWN"
+        view["multiPlace"] = door.lines_per_call.get(view["broker"].lower())
+    return Reply(200, orjson.dumps({"brokers": views}))

@@ -1,0 +1,95 @@
+"""The door of one process: what its operations have at hand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from domain.errors import Busy
+from domain.intents import Acceptance, Submission
+from domain.settings import Settings
+from ingress.auth import Keys
+from ingress.landing import Landing
+from ingress.metrics import Metrics
+from ingress.throttle import Throttle
+from ingress.waiters import Waiters
+from readmodel.queries import Scope
+from readmodel.reader import Reader
+from store.users import ApiKey, Role
+
+log = logging.getLogger(__name__)
+
+SETTINGS_S = 1.0
+_READS_ALL = frozenset({Role.AUDITOR, Role.OPERATOR, Role.ADMIN})
+
+
+class Intake(Protocol):
+    """Where submissions are made durable; gives at once, the future later."""
+
+    def submit(self, submission: Submission) -> Future[Acceptance]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One dependency: how to look at it, and whether the door can serve without it."""
+
+    look: Callable[[], Awaitable[object]]  # raises when it is away
+    needed: bool
+
+
+@dataclass(eq=False, kw_only=True)
+class Door:
+    intake: Intake
+    reader: Reader
+    keys: Keys
+    throttle: Throttle
+    waiters: Waiters
+    read_settings: Callable[[], Settings]  # may block; asked off the event loop
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    lines_per_call: Mapping[str, int] = field(default_factory=dict)  # by broker, as it takes them in one call
+    version: Mapping[str, str] = field(default_factory=dict)
+    release: Callable[[], None] = lambda: None  # gives back what the door was given; may block a little
+    metrics: Metrics = field(default_factory=Metrics)
+    landing: Landing = field(default_factory=Landing)
+    settings: Settings = field(default_factory=Settings)
+    is_draining: bool = False
+    _task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        with contextlib.suppress(Busy):
+            self.settings = await self.reader.run(self.read_settings)
+        self.waiters.start()
+        self._task = asyncio.create_task(self._follow_settings())
+
+    def drain(self) -> None:
+        """Answer those who wait, and tell the load balancer to go elsewhere; requests are served until the end."""
+        self.is_draining = True
+        self.waiters.drain()
+
+    async def close(self) -> None:
+        self.drain()
+        if self._task is not None:
+            self._task.cancel()
+        await self.waiters.stop()
+        await asyncio.to_thread(self.release)
+        self.reader.close()
+
+    async def _follow_settings(self) -> None:
+        while True:
+            await asyncio.sleep(SETTINGS_S)
+            try:
+                self.settings = await self.reader.run(self.read_settings)
+            except Busy as error:
+                log.debug("settings stay as they were: %s", error)
+            except Exception:
+                log.exception("settings can't be read; they stay as they were")
+
+
+def scope_of(caller: ApiKey) -> Scope:
+    """Whose rows the caller sees."""
+    return Scope(None if caller.role in _READS_ALL else caller.user_id)

@@ -1,0 +1,54 @@
+"""What the door counts. One page for all processes where PROMETHEUS_MULTIPROC_DIR names a folder they share."""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
+
+
+class Metrics:
+    """Counters of one process; the children that every request needs are kept at hand."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "coordinator_http_requests", "Requests answered.", ("operation", "status"), registry=self._registry
+        )
+        self._seconds = Histogram(
+            "coordinator_http_seconds",
+            "From a request's head to its answer.",
+            ("operation",),
+            buckets=_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._waiting = Gauge(
+            "coordinator_http_waiting",
+            "Requests that wait for an intent to settle.",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self._counters: dict[tuple[str, int], Counter] = {}
+        self._histograms: dict[str, Histogram] = {}
+
+    def answered(self, operation: str, status: int, seconds: float) -> None:
+        counter = self._counters.get((operation, status))
+        if counter is None:
+            counter = self._counters[operation, status] = self._requests.labels(operation, str(status))
+        counter.inc()
+        histogram = self._histograms.get(operation)
+        if histogram is None:
+            histogram = self._histograms[operation] = self._seconds.labels(operation)
+        histogram.observe(seconds)
+
+    def page(self, *, waiting: int) -> bytes:
+        """Prometheus's text format."""
+        self._waiting.set(waiting)
+        registry = self._registry
+        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)

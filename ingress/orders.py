@@ -1,0 +1,219 @@
+"""Orders over HTTP: placing many in one intent, and what has become of them."""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+
+from domain.errors import NotFound
+from domain.intents import Acceptance, PlaceRequest, Submission
+from ingress import parameters, shape
+from ingress.answers import Accepted, History, IntentView, OrderPage, OrderView, TradePage
+from ingress.door import Door, scope_of
+from ingress.intents import as_it_stands, path_of
+from ingress.operations import EVERY_ROLE, PLACES, Answer, Call, op
+from ingress.problems import Problem
+from ingress.wire import Reply, Request, is_json, wait_preference
+from readmodel import queries
+from readmodel.queries import Filters
+
+_KEY = re.compile(r"[!-~]{16,255}")
+_REPLAYED = {"Idempotency-Replayed": "true"}
+
+PLACE_EXAMPLE = {
+    "orders": [
+        {
+            "correlationId": "leg-1",
+            "instrument": "NSE:INFY",
+            "side": "BUY",
+            "quantity": 10,
+            "product": "CNC",
+            "orderType": "LIMIT",
+            "price": "1512.50",
+        },
+        {
+            "correlationId": "leg-2",
+            "instrument": "NSE:TCS",
+            "side": "SELL",
+            "quantity": 5,
+            "product": "MIS",
+            "orderType": "MARKET",
+            "broker": "UPSTOX",
+        },
+    ],
+    "maxUnsentSec": 120,
+}
+
+
+@op(
+    "POST",
+    "/v2/orders/multi",
+    tag="Placing",
+    roles=PLACES,
+    parameters=(parameters.IDEMPOTENCY_KEY, parameters.PREFER),
+    body=PlaceRequest,
+    body_example=PLACE_EXAMPLE,
+    answers={
+        202: Answer(
+            description="Accepted and durable; with Prefer: wait, no line has settled yet (then as in 200).",
+            model=Accepted,
+            headers={"Location": "The intent.", "Idempotency-Replayed": "true: this key was used before."},
+        ),
+        200: Answer(description="With Prefer: wait: every line has settled.", model=IntentView),
+        207: Answer(description="With Prefer: wait: some lines have settled.", model=IntentView),
+    },
+    problems=(
+        "IDEMPOTENCY_KEY_MISSING",
+        "IDEMPOTENCY_KEY_INVALID",
+        "IDEMPOTENCY_KEY_REUSED",
+        "IDEMPOTENCY_KEY_SPENT",
+        "OVERLOADED",
+    ),
+)
+async def place_multi(door: Door, call: Call) -> Reply:
+    """Place one or many orders.
+
+    The answer comes as soon as the orders are durable; it does not wait for any broker. Sending the same request with
+    the same Idempotency-Key again is always safe: it gives the same answer, from any process, and places nothing more.
+
+    What can be told of a request alone is checked here, and a request that is refused stores nothing and uses up no
+    key. What needs data (does the instrument exist, is there margin) is told per line afterwards, as REJECTED with
+    its reason.
+    """
+    request = call.request
+    key = _idempotency_key(request)
+    wait_s = wait_preference(request.get_header("PREFER"), longest_s=parameters.WAIT_MAX_S)
+    body = await _json_body(request)
+    wanted, canonical = shape.read_place_request(body, lines_max=door.settings.max_orders_per_batch)
+    submission = Submission(
+        user_id=call.key.user_id,
+        key_id=call.key.id,
+        idempotency_key=key,
+        fingerprint=shape.fingerprint("POST", "/v2/orders/multi", canonical),
+        request=wanted,
+    )
+    acceptance = await door.landing.of(door.intake.submit(submission))
+    return await _after_waiting(door, call, acceptance, wait_s) if wait_s else _accepted(acceptance)
+
+
+def _accepted(acceptance: Acceptance) -> Reply:
+    path = path_of(acceptance.intent_id)
+    document = {
+        "intentId": acceptance.intent_id,
+        "status": "RUNNING",
+        "orders": [
+            {"line": at.line, "correlationId": at.correlation_id, "orderId": at.order_id, "state": "RECEIVED"}
+            for at in acceptance.lines
+        ],
+        "links": {"intent": path},
+    }
+    headers = {"Location": path, **_REPLAYED} if acceptance.replayed else {"Location": path}
+    return Reply(202, orjson.dumps(document), headers)
+
+
+async def _after_waiting(door: Door, call: Call, acceptance: Acceptance, wait_s: int) -> Reply:
+    """The intent as it stands when all lines have settled or the time is over; the acceptance is durable already."""
+    await door.waiters.until_settled(acceptance.intent_id, [line.order_id for line in acceptance.lines], wait_s)
+    view = await as_it_stands(door, call, acceptance.intent_id)
+    status = 200 if view["settled"] == view["total"] else 207 if view["settled"] else 202
+    headers = {"Location": path_of(acceptance.intent_id), "Preference-Applied": f"wait={wait_s}"}
+    return Reply(status, orjson.dumps(view), headers | _REPLAYED if acceptance.replayed else headers)
+
+
+@op(
+    "GET",
+    "/v2/orders",
+    tag="Orders",
+    roles=EVERY_ROLE,
+    parameters=(
+        parameters.STATE,
+        parameters.BROKER,
+        parameters.ACCOUNT,
+        parameters.INSTRUMENT,
+        parameters.INTENT,
+        parameters.LIMIT,
+        parameters.AFTER_ID,
+    ),
+    answers={200: Answer(description="A page of orders, newest first.", model=OrderPage)},
+)
+async def list_orders(door: Door, call: Call) -> Reply:
+    """Orders, newest first."""
+    query = call.query
+    filters = Filters(
+        states=query["state"],
+        broker=query["broker"],
+        account=query["account"],
+        instrument=query["instrument"],
+        intent=query["intent"],
+    )
+    page = await door.reader.ask(
+        queries.order_page, scope_of(call.key), filters, limit=query["limit"], after=query["after"]
+    )
+    return Reply(200, orjson.dumps({"orders": page.rows, "next": page.next}))
+
+
+@op(
+    "GET",
+    "/v2/orders/{orderId}",
+    tag="Orders",
+    roles=EVERY_ROLE,
+    answers={200: Answer(description="The order.", model=OrderView, headers={"ETag": "The order's version."})},
+    problems=("NOT_FOUND",),
+)
+async def show_order(door: Door, call: Call) -> Reply:
+    """One order as it stands."""
+    order_id = parameters.id_in_path(call.path["orderId"], "order")
+    view = await door.reader.ask(queries.order, scope_of(call.key), order_id)
+    if view is None:
+        raise NotFound("order", order_id)
+    return Reply(200, orjson.dumps(view), {"ETag": f'"{view["version"]}"'})
+
+
+@op(
+    "GET",
+    "/v2/orders/{orderId}/history",
+    tag="Orders",
+    roles=EVERY_ROLE,
+    answers={200: Answer(description="Every event of the order, oldest first.", model=History)},
+    problems=("NOT_FOUND",),
+)
+async def show_history(door: Door, call: Call) -> Reply:
+    """What happened to an order: its events, oldest first."""
+    order_id = parameters.id_in_path(call.path["orderId"], "order")
+    view = await door.reader.ask(queries.history, scope_of(call.key), order_id)
+    if view is None:
+        raise NotFound("order", order_id)
+    return Reply(200, orjson.dumps(view))
+
+
+@op(
+    "GET",
+    "/v2/orders/{orderId}/trades",
+    tag="Orders",
+    roles=EVERY_ROLE,
+    answers={200: Answer(description="The order's trades, oldest first.", model=TradePage)},
+    problems=("NOT_FOUND",),
+)
+async def show_trades(door: Door, call: Call) -> Reply:
+    """The trades of one order, oldest first."""
+    order_id = parameters.id_in_path(call.path["orderId"], "order")
+    view = await door.reader.ask(queries.trades_of, scope_of(call.key), order_id)
+    if view is None:
+        raise NotFound("order", order_id)
+    return Reply(200, orjson.dumps(view))
+
+
+def _idempotency_key(request: Request) -> str:
+    key = request.get_header("IDEMPOTENCY-KEY")
+    if key is None:
+        raise Problem("IDEMPOTENCY_KEY_MISSING", "send an Idempotency-Key of your own, a new one for each new request")
+    if not _KEY.fullmatch(key):
+        raise Problem("IDEMPOTENCY_KEY_INVALID", "an Idempotency-Key is 16 to 255 visible ASCII characters")
+    return key
+
+
+async def _json_body(request: Request) -> bytes:
+    if not is_json(request.get_header("CONTENT-TYPE")):
+        raise Problem("NOT_JSON", "send the body as application/json, in UTF-8", headers={"Accept": "application/json"})
+    return await request.body()

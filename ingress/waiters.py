@@ -1,0 +1,148 @@
+"""Requests that wait for an intent to settle. Waiting holds a future and nothing else: no thread, no connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from domain.errors import Busy
+from readmodel import queries
+from readmodel.reader import Reader
+from readmodel.views import SETTLED
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "oc:news"
+REREAD_S = 1.0  # news may be lost; everything that is waited for is read again this often
+GATHER_S = 0.005  # news of one batch come together
+RECONNECT_S = 1.0
+
+
+@dataclass(slots=True)
+class _Watch:
+    order_ids: Sequence[str]
+    futures: set[asyncio.Future[None]] = field(default_factory=set)
+
+
+class Waiters:
+    """Wakes those who wait when news of their intent comes in and every line of it has settled.
+
+    One subscription and one reader serve a whole process: however many wait, one question asks for all of them.
+    """
+
+    def __init__(self, reader: Reader, redis: Redis) -> None:
+        self._reader, self._redis = reader, redis
+        self._watches: dict[str, _Watch] = {}
+        self._stirred: set[str] = set()
+        self._stir = asyncio.Event()
+        self._draining = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._look())]
+
+    async def stop(self) -> None:
+        self.drain()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def drain(self) -> None:
+        """Let everyone go at once, with what is known by now."""
+        self._draining = True
+        for watch in self._watches.values():
+            _release(watch)
+
+    async def until_settled(self, intent_id: str, order_ids: Sequence[str], seconds: float) -> None:
+        """Returns when every line has settled, when the time is over, or when the process shuts down."""
+        if self._draining or seconds <= 0:
+            return
+        watch = self._watches.setdefault(intent_id, _Watch(order_ids))
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        watch.futures.add(future)
+        self._stir_up(intent_id)  # it may have settled before we listened
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await future
+        finally:
+            watch.futures.discard(future)
+            if not watch.futures and self._watches.get(intent_id) is watch:
+                del self._watches[intent_id]
+
+    @property
+    def count(self) -> int:
+        return sum(len(watch.futures) for watch in self._watches.values())
+
+    def _stir_up(self, *intent_ids: str) -> None:
+        self._stirred.update(intent_ids)
+        self._stir.set()
+
+    async def _look(self) -> None:
+        """Ask for the states of all lines that may have moved, and wake those whose intent has settled."""
+        loop = asyncio.get_running_loop()
+        reread_at = loop.time() + REREAD_S
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(reread_at):
+                    await self._stir.wait()
+                    await asyncio.sleep(GATHER_S)
+            if loop.time() >= reread_at:
+                self._stirred.update(self._watches)
+                reread_at = loop.time() + REREAD_S
+            stirred = [intent_id for intent_id in self._stirred if intent_id in self._watches]
+            self._stirred.clear()
+            self._stir.clear()
+            if stirred:
+                await self._wake_settled(stirred)
+
+    async def _wake_settled(self, intent_ids: Sequence[str]) -> None:
+        wanted = [order_id for intent_id in intent_ids for order_id in self._watches[intent_id].order_ids]
+        try:
+            states = await self._reader.ask(queries.states_of, wanted)
+        except Busy as error:
+            log.debug("waiting intents can't be read: %s", error)
+            return
+        for intent_id in intent_ids:
+            watch = self._watches.get(intent_id)
+            if watch is not None and all(states.get(order_id) in SETTLED for order_id in watch.order_ids):
+                _release(watch)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async for intent_ids in self._news():
+                    waited_for = [intent_id for intent_id in intent_ids if intent_id in self._watches]
+                    if waited_for:
+                        self._stir_up(*waited_for)
+            except (RedisError, OSError, TimeoutError) as error:
+                log.warning("no news from Redis, waiting requests are served by reading again: %s", error)
+            await asyncio.sleep(RECONNECT_S)
+
+    async def _news(self) -> AsyncIterator[list[str]]:
+        async with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
+            await subscription.subscribe(CHANNEL)
+            async for message in subscription.listen():
+                if self._watches:
+                    yield _intents_in(message["data"])
+
+
+def _intents_in(data: bytes) -> list[str]:
+    try:
+        intent_ids = orjson.loads(data)["intents"]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [intent_id for intent_id in intent_ids if isinstance(intent_id, str)] if isinstance(intent_ids, list) else []
+
+
+def _release(watch: _Watch) -> None:
+    for future in watch.futures:
+        if not future.done():
+            future.set_result(None)
