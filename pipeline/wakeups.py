@@ -30,6 +30,7 @@ class Wakeups:
         self._sent_at: dict[str, float] = {}
         self._changed = threading.Condition()
         self._stopping = False
+        self._stopped = threading.Event()  # not the condition: a notify that met this thread would wake nobody else
         self._publishing_since: float | None = None
         self._connected = True
         self._thread = threading.Thread(target=self._publish_all, name="wakeups", daemon=True)
@@ -67,7 +68,8 @@ class Wakeups:
         """Publish what is pending, at most for the time given, and end."""
         with self._changed:
             self._stopping = True
-            self._changed.notify()
+            self._changed.notify_all()
+        self._stopped.set()
         if self._started:
             self._thread.join(timeout_s)
 
@@ -102,8 +104,7 @@ class Wakeups:
             self._connected = False
             self._publishing_since = None
             self._close()
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopping, PAUSE_S)
+            self._stopped.wait(PAUSE_S)
         finally:
             self._publishing_since = None
 
@@ -112,8 +113,7 @@ class Wakeups:
             since = self._publishing_since
             if since is not None and time.monotonic() - since > DEADLINE_S:
                 self._cut()
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopping, DEADLINE_S / 4)
+            self._stopped.wait(DEADLINE_S / 4)
 
     def _cut(self) -> None:
         transport: Any = getattr(getattr(self._connection, "_impl", None), "_transport", None)
