@@ -73,8 +73,8 @@ def migrate(*, app_role: str = "app", options: Options = DEFAULTS) -> Exit:
         )
         screen.failure(Failed(Exit.ERROR, words_of(error), mend=mend, code="MIGRATION_FAILED"))
         return Exit.ERROR
-    told = f"at revision {after} already" if before == after else f"from {before or 'an empty database'} to {after}"
-    screen.result({"before": before, "after": after, "changed": before != after}, Text(f"the schema is {told}"))
+    told = f"revision {after} already" if before == after else f"upgraded from {before or 'nothing'} to {after}"
+    screen.result({"before": before, "after": after, "changed": before != after}, Text(f"schema: {told}"))
     return Exit.OK
 
 

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from domain.lifecycle import AT_BROKER, TERMINAL, UNSENT, OrderState
+from domain.rejections import Code
 from ops.answers import Json
 from ops.orderfile import line_label
 from ops.screen import Screen
@@ -30,7 +31,18 @@ SIGN_STYLE = {
     WAITS: "magenta",
 }
 LEGEND = "stages: " + ", ".join(STAGES)
-DISPATCH = STAGES.index("dispatch")
+# Which stage gives which refusal; those of domain.rejections that aren't named here are validate's.
+REFUSED_IN = {
+    "NO_ACCOUNT": "validate",
+    Code.RESTRICTED: "risk",
+    Code.RISK_LIMIT: "risk",
+    Code.PRICE_BAND: "risk",
+    Code.PRICE_DEVIATION: "risk",
+    Code.MARGIN_ESTIMATE: "margin",
+    "ACCOUNT_HALTED": "route",
+    "HALTED": "dispatch",
+    "EXPIRED_UNSENT": "dispatch",
+}
 NOT_LIVE = ("order", "account", "terms", "average")  # columns that wait for the end
 PLAIN_WORK = frozenset({None, "READY", "SENDING"})  # says nothing that the state doesn't
 SPACED_FROM = 110  # terminal width from which the steps are spaced out
@@ -98,15 +110,10 @@ class LiveProgress:
     def __init__(self, title: str) -> None:
         self._title, self._note = title, ""
         self._intent: Json = {}
-        self._reached: dict[int, int] = {}  # by line: the furthest stage seen, for those that end on the way
         self._started = time.monotonic()
 
     def show(self, intent: Json) -> None:
         self._intent, self._note = intent, ""
-        for order in intent.get("orders", []):
-            stage = _stage_of(order)
-            if stage is not None:
-                self._reached[int(order.get("line", 0))] = stage
 
     def note(self, text: str) -> None:
         self._note = text
@@ -134,12 +141,9 @@ class LiveProgress:
         spaced = width >= SPACED_FROM
         title = " ".join(name[0].upper() for name in STAGES) if spaced else "stages"
 
-        def told(order: Json) -> Text:
-            return steps(order, reached=self._reached.get(int(order.get("line", 0))), spaced=spaced)
-
         shown = [column for column in ORDER_COLUMNS if column.title not in NOT_LIVE]
         at = next(index for index, column in enumerate(shown) if column.title == "state")
-        return [LINE, *shown[:at], Column(title, told), *shown[at:]]
+        return [LINE, *shown[:at], Column(title, lambda order: steps(order, spaced=spaced)), *shown[at:]]
 
     def _headline(self) -> Text:
         settled, total = self._intent.get("settled"), self._intent.get("total")
@@ -148,17 +152,16 @@ class LiveProgress:
         return Text.assemble((self._title, "bold"), f"  {counts}  {elapsed:.1f} s", no_wrap=True, overflow="ellipsis")
 
 
-def steps(order: Json, *, reached: int | None = None, spaced: bool = False) -> Text:
-    """Where an order stands in the seven stages: "●●●◐○○○"; `reached` is the furthest stage it was seen in before."""
+def steps(order: Json, *, spaced: bool = False) -> Text:
+    """Where an order stands in the seven stages: "●●●◐○○○"."""
     work = order.get("work") or {}
-    stage, word = _stage_of(order), str(work.get("state") or "")
-    if order.get("state") == OrderState.REJECTED and not order.get("brokerOrderId"):
-        by_broker = reason_code(order).startswith("BROKER_")
-        sign, at = STOPPED, DISPATCH if by_broker else reached if stage is None or stage > DISPATCH else stage
-    elif word == "DONE" or (stage is None and order.get("state") not in UNSENT):
+    at, word = _stage_of(order), str(work.get("state") or "")
+    if order.get("state") == OrderState.REJECTED:
+        sign, at = STOPPED, _stage_that_refused(reason_code(order))
+    elif word == "DONE" or (at is None and order.get("state") not in UNSENT):
         sign, at = DONE, len(STAGES) - 1
     else:
-        sign, at = SIGN_OF_WORK.get(word, NOW), stage
+        sign = SIGN_OF_WORK.get(word, NOW)
     signs = [TO_COME] * len(STAGES)
     if at is not None:
         signs[: at + 1] = [DONE] * at + [sign]
@@ -166,6 +169,12 @@ def steps(order: Json, *, reached: int | None = None, spaced: bool = False) -> T
     for index, one in enumerate(signs):
         text.append(" " if spaced and index else "").append(one, style=SIGN_STYLE[one])
     return text
+
+
+def _stage_that_refused(code: str) -> int | None:
+    if code.startswith("BROKER_"):
+        return STAGES.index("dispatch")
+    return STAGES.index(REFUSED_IN.get(code, "validate")) if code in REFUSED_IN or code in set(Code) else None
 
 
 def _stage_of(order: Json) -> int | None:

@@ -176,7 +176,7 @@ def version(*, options: Options = DEFAULTS) -> Exit:
 
     with session(options) as here:
         mine, theirs = installed("order-coordinator"), here.client.version()
-        told = "  ".join(f"{name} {value}" for name, value in theirs.items())
+        told = "  ".join(f"{name} {value}" for name, value in theirs.items() if value)
         lines = (Text(f"trader       {mine}"), Text(f"coordinator  {told}  ({here.target.base_url})"))
         here.screen.result({"trader": mine, "coordinator": theirs, "baseUrl": here.target.base_url}, *lines)
         return Exit.OK

@@ -190,10 +190,10 @@ def state(name: object) -> Text:
 
 
 def health(word: object) -> Text:
-    """A session's or circuit's word, red unless it is one of those that mean well."""
+    """A session's or circuit's word in the colour of what it means."""
     text = str(word if word is not None else "")
-    well = text.upper() in ("", "LIVE", "OK", "ALIVE", "ACTIVE", "CLOSED", "OPEN_FOR_TRADING", "VALID")
-    return Text(text, style="green" if well else "red")
+    style = "red" if text in ("DEAD", "OPEN", "HALTED") else "green" if text in ("ALIVE", "CLOSED") else "yellow"
+    return Text(text, style=style)
 
 
 def side(document: Json) -> Text:

@@ -16,11 +16,14 @@ from ops.answers import Json
 from ops.show import TRADE_COLUMNS, clock, grid, moment, parse_time, price, reason, rupees, state, terms
 
 VERDICT_SIGN = {"PROCEED": ("✓", "green"), "REJECT": ("✗", "bold red"), "WAIT": ("‖", "magenta")}
-HIDDEN = frozenset({"set", "verdicts", "charges"})  # told elsewhere
+PPM_PER_PERCENT = 10_000
+ABBREVIATED = 4  # up to so many capitals are an abbreviation: STT, GST, SEBI
+UNITS = frozenset({"paise", "ppm"})  # told with the figure, not in its name
+HIDDEN = frozenset({"set", "verdicts", "charges", "charges_paise", "rate_card", "request", "tag"})  # told elsewhere
 
 SENTENCES = {
     "RECEIVED": "accepted and written down",
-    "CLEARED": "every check has spoken",
+    "CLEARED": "validate, risk, margin and route let it pass",
     "SENDING": "about to be sent to {broker}",
     "NOT_SENT": "provably not sent; it may be sent again",
     "SUBMITTED": "{broker} gave a receipt: {broker_order_id}",
@@ -89,6 +92,7 @@ def _timeline(order: Json, events: Sequence[Json]) -> Table:
     for event in events:
         detail = event.get("detail") or {}
         known.update({name: value for name, value in (detail.get("set") or {}).items() if value is not None})
+        known["broker"] = str(known["broker"]).upper() if "broker" in (detail.get("set") or {}) else known["broker"]
         at = parse_time(event.get("at"))
         between = duration((at - before).total_seconds()) if at and before else ""
         table.add_row(clock(event.get("at")), between, _event_name(event), Group(*_told(event, detail, known)))
@@ -106,14 +110,28 @@ def _told(event: Json, detail: Mapping[str, Any], known: Mapping[str, Any]) -> I
     source = SOURCES.get(str(event.get("source")), str(event.get("source") or ""))
     sentence = SENTENCES.get(str(event.get("type")), "").format_map(_Words(known))
     yield Text(", ".join(words for words in (sentence, source) if words))
+    if isinstance(detail.get("request"), Mapping):
+        yield Text(_asked(detail["request"]), style="bright_black")
+    rest = {name: value for name, value in detail.items() if name not in HIDDEN}
     if detail.get("verdicts"):
         yield _verdicts(detail["verdicts"])
-    reason_code, reason_text = known.get("reason_code"), known.get("reason")
-    if event.get("type") == "REJECTED" and reason_code:
-        yield Text(f"{reason_code}: {reason_text}" if reason_text else str(reason_code), style="red")
-    rest = {name: value for name, value in detail.items() if name not in HIDDEN}
-    if rest:
+        rest.pop("stage", None)  # the last verdict's
+    elif event.get("type") == "REJECTED" and known.get("reason_code"):
+        told = f"{known['reason_code']}: {known['reason']}" if known.get("reason") else str(known["reason_code"])
+        yield Text(told, style="red")
+    if facts(rest):
         yield Text(facts(rest), style="bright_black")
+
+
+def _asked(request: Json) -> str:
+    """ "asked for BUY 10 NSE:INFY CNC LIMIT 1,512.50 at UPSTOX"."""
+    what = " ".join(str(request[name]) for name in ("side", "quantity", "instrument") if request.get(name))
+    where = [str(request[name]) for name in ("broker", "account") if request.get(name)]
+    protection = request.get("marketProtection")
+    more = [f"market protection {protection} %"] if protection else []
+    more += [f"{_name(name)} {request[name]}" for name in ("disclosedQuantity", "strategy", "tag") if request.get(name)]
+    at = f" at {' '.join(where)}" if where else ""
+    return ", ".join([f"asked for {what} {terms(request)}{at}", *more])
 
 
 def _verdicts(verdicts: Sequence[Mapping[str, Any]]) -> Table:
@@ -121,12 +139,14 @@ def _verdicts(verdicts: Sequence[Mapping[str, Any]]) -> Table:
     table = Table.grid(padding=(0, 1, 0, 0))
     for verdict in verdicts:
         word = str(verdict.get("verdict") or "")
-        told = [str(one) for one in (verdict.get("code"), *(verdict.get("reasons") or []), verdict.get("why")) if one]
+        told = [str(one) for one in (*(verdict.get("reasons") or []), verdict.get("why")) if one]
         judged_by = {name: value for name, value in (verdict.get("facts") or {}).items() if name not in HIDDEN}
         if judged_by:
             told.append(facts(judged_by))
         sign, style = VERDICT_SIGN.get(word, (word or "?", "default"))
-        table.add_row(str(verdict.get("stage") or "?"), Text(sign, style), Text("; ".join(told) or "nothing to add"))
+        words = "; ".join(told) or "nothing to add"
+        words = f"{verdict['code']}: {words}" if verdict.get("code") else words
+        table.add_row(str(verdict.get("stage") or "?"), Text(sign, style), Text(words))
     return table
 
 
@@ -134,36 +154,48 @@ def facts(value: Any) -> str:
     """Names and numbers as they were judged: "order value ₹15,125.00 · limit ₹5,00,000.00"."""
     if not isinstance(value, Mapping):
         return ", ".join(facts(one) for one in value) if isinstance(value, list | tuple) else str(value)
-    return " · ".join(f"{_name(name)} {_fact(str(name), one)}" for name, one in value.items() if one is not None)
+    told = [(_name(str(name)), _fact(str(name), one)) for name, one in value.items() if one is not None]
+    return " · ".join(f"{name} {words}" for name, words in told if words)
 
 
 def _name(name: str) -> str:
+    if name.isupper() and len(name) <= ABBREVIATED:
+        return name
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", str(name)).lower().split("_")
-    return " ".join(word for word in words if word != "paise")
+    return " ".join(word for word in words if word not in UNITS)
 
 
 def _fact(name: str, value: Any) -> str:
     if name.lower().endswith("paise") and isinstance(value, int):
         return str(Money(value))
+    if name.lower().endswith("ppm") and isinstance(value, int):
+        return f"{value / PPM_PER_PERCENT:g} %"
+    if name == "band" and isinstance(value, list | tuple) and len(value) == 2:
+        return f"{price(value[0])} to {price(value[1])}"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"({facts(value)})" if isinstance(value, Mapping) else facts(value)
 
 
 def _charges(order: Json, events: Sequence[Json]) -> list[Text]:
-    """The newest estimate there is: the order's own, else the last one that an event or a verdict tells."""
-    found = order.get("charges")
-    for event in events if not found else ():
+    """The newest estimate there is: the order's own, else the last that a verdict or an event tells, line by line."""
+    told: Mapping[str, Any] = order
+    for event in events if not order.get("charges") else ():
         detail = event.get("detail") or {}
         for place in (detail, *(verdict.get("facts") or {} for verdict in detail.get("verdicts") or [])):
-            found = (place.get("charges") if isinstance(place, Mapping) else None) or found
-    if not isinstance(found, Mapping):
-        return [Text(f"  {rupees(found)}")] if found else []
-    return [Text(f"  {_name(name):<24}{_charge(name, amount):>14}") for name, amount in found.items()]
-
-
-def _charge(name: str, amount: Any) -> str:
-    return str(Money(amount)) if isinstance(amount, int) and name.lower().endswith("paise") else rupees(amount)
+            told = place if place.get("charges") else told
+    lines = told.get("charges")
+    if not isinstance(lines, Mapping):
+        return []
+    shown = [
+        Text(f"  {_name(name):<24}{rupees(amount):>14}") for name, amount in lines.items() if rupees(amount) != "₹0.00"
+    ]
+    if isinstance(told.get("charges_paise"), int):
+        card = f"  (rates of {told['rate_card']})" if told.get("rate_card") else ""
+        shown.append(
+            Text.assemble((f"  {'total':<24}{Money(told['charges_paise'])!s:>14}", "bold"), (card, "bright_black"))
+        )
+    return shown
 
 
 def _ending(order: Json, events: Sequence[Json]) -> Text:

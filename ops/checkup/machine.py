@@ -40,7 +40,7 @@ def check_python(version: tuple[int, ...]) -> Finding:
 def check_variables(around: Surroundings) -> Finding:
     missing = [name for name in NEEDED if not around.variables.get(name)]
     if not missing:
-        return ok("settings", f"{', '.join(NEEDED)} are known from {around.source}")
+        return ok("settings", f"all {len(NEEDED)} are known from {around.source}")
     mend = "Set them as the Procfile's processes have them, or start a stack here: coordinator up"
     return fail("settings", f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set", mend)
 

@@ -78,7 +78,8 @@ def check_consumers(seen: Mapping[str, QueueFacts | None]) -> Finding:
     piled = sorted(f"{stage} {facts.ready}" for stage, facts in there.items() if facts.ready > PILE)
     if piled:
         return warn("consumers", f"messages pile up: {', '.join(piled)}", "Their workers hang: see their logs")
-    return ok("consumers", ", ".join(f"{stage} {facts.consumers}" for stage, facts in there.items()))
+    fewest, most = min(facts.consumers for facts in there.values()), max(facts.consumers for facts in there.values())
+    return ok("consumers", f"{fewest} to {most} for each queue" if fewest < most else f"{fewest} for each queue")
 
 
 def check_letters(seen: Mapping[str, QueueFacts | None]) -> Finding:

@@ -27,8 +27,9 @@ def work(stage, state="READY"):
         (an_order(state="RECEIVED", work=work("margin", "STUCK")), "●●✗○○○○"),
         (an_order(state="FILLED", work=work("notify", "DONE")), "●●●●●●●"),
         (an_order(state="OPEN"), "●●●●●●●"),
-        (an_order(state="REJECTED", work=work("risk", "DONE")), "●✗○○○○○"),
-        (an_order(state="REJECTED", work=work("notify", "DONE")), "○○○○○○○"),  # where, nobody saw
+        (an_order(state="REJECTED", work=work("notify", "DONE"), reason={"code": "TICK_SIZE"}), "✗○○○○○○"),
+        (an_order(state="REJECTED", work=work("notify", "DONE"), reason={"code": "RISK_LIMIT"}), "●✗○○○○○"),
+        (an_order(state="REJECTED", work=work("notify", "DONE"), reason={"code": "DISCARDED"}), "○○○○○○○"),
         (an_order(state="REJECTED", work=work("notify", "DONE"), reason={"code": "BROKER_REFUSED"}), "●●●●✗○○"),
     ],
 )
@@ -36,10 +37,8 @@ def test_the_steps_show_where_an_order_stands(order, signs):
     assert steps(order).plain == signs
 
 
-def test_a_rejection_is_drawn_at_the_stage_where_the_order_was_seen_last():
-    order = an_order(state="REJECTED", work=work("notify", "DONE"))
-
-    assert steps(order, reached=2, spaced=True).plain == "● ● ✗ ○ ○ ○ ○"
+def test_the_steps_are_spaced_out_where_there_is_room():
+    assert steps(an_order(state="RECEIVED", work=work("risk")), spaced=True).plain == "● ◐ ○ ○ ○ ○ ○"
 
 
 @pytest.mark.parametrize(

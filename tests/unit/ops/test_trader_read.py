@@ -121,6 +121,7 @@ def test_the_story_tells_every_verdict_call_and_fill(fake, placed, run_trader):
     assert "filled, 10 of 10, at 1,512.50 on average" in told
     assert "brokerage" in told
     assert "₹12.30" in told
+    assert "₹27.30" in told
 
 
 def test_the_story_of_a_refusal_ends_with_its_reason(fake, placed, run_trader):
@@ -170,7 +171,11 @@ def the_events():
             "verdict": "PROCEED",
             "facts": {"order_value_paise": 1512500, "order_value_max_paise": 50000000},
         },
-        {"stage": "margin", "verdict": "PROCEED", "facts": {"charges": {"brokerage_paise": 1230, "stt": "15.00"}}},
+        {
+            "stage": "margin",
+            "verdict": "PROCEED",
+            "facts": {"charges": {"BROKERAGE": "12.3", "STT": "15.00"}, "charges_paise": 2730},
+        },
         {"stage": "route", "verdict": "PROCEED", "facts": {"candidates": ["UPSTOX", "ZERODHA"]}},
     ]
     told = [
