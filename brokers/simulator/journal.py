@@ -124,6 +124,11 @@ def mend(path: Path) -> None:
             os.truncate(path, content.rfind(b"\n") + 1)
 
 
+def last_moment(records: list[Record]) -> datetime | None:
+    """The simulator's time at the last record that tells one."""
+    return next((to_moment(record["at"]) for record in reversed(records) if "at" in record), None)
+
+
 def from_terms(terms: Terms) -> list[Any]:
     return [
         terms.quantity,

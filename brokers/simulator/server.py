@@ -17,7 +17,7 @@ from brokers.simulator.clock import Clock, ist_date
 from brokers.simulator.control import Control
 from brokers.simulator.exchange import Exchange
 from brokers.simulator.faults import Faults
-from brokers.simulator.journal import Journal, mend, read
+from brokers.simulator.journal import Journal, Record, last_moment, mend, read
 from brokers.simulator.limits import Windows
 from brokers.simulator.listing import Listing, Source, reference_instruments
 from brokers.simulator.postbacks import Postbacks
@@ -52,13 +52,17 @@ class Simulator:
 
     def __init__(self, plan: Plan) -> None:
         self._plan, self._clock = plan, plan.clock
+        records = []
         if plan.state is not None:
             mend(plan.state)
+            records = list(read(plan.state))
+        # From where it stopped, so that a day's end that was slept through is made up for.
+        begin = last_moment(records) or self._clock.now()
         self.exchange = Exchange(
             seed=plan.seed,
             settings=plan.settings,
-            listing=Listing(plan.instruments, ist_date(self._clock.now())),
-            now=self._clock.now(),
+            listing=Listing(plan.instruments, ist_date(begin)),
+            now=begin,
             journal=Journal(plan.state),
             first_number=plan.first_number,
         )
@@ -70,13 +74,12 @@ class Simulator:
         control = Control(self.exchange, self._clock, faults, windows, services, self._due.set)
         self._servers = {service.facade.name: WebServer(service) for service in services}
         self._servers["control"] = WebServer(control)
-        self._remember([facade.name for facade in facades])
+        self._remember(records, [facade.name for facade in facades])
         self.exchange.floor.listeners.append(self._postbacks)
         for facade in facades:
             self._postbacks.speak_for(facade)
 
-    def _remember(self, facades: list[str]) -> None:
-        records = [] if self._plan.state is None else list(read(self._plan.state))
+    def _remember(self, records: list[Record], facades: list[str]) -> None:
         restore(self.exchange, records)
         for name in facades:
             account = first_account(name)

@@ -146,7 +146,9 @@ def _word(line: dict[str, Any], name: str, words_of: Any, missing: str, invalid:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | Decimal) and not isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return False
+    return Decimal(value).is_finite()
 
 
 def _number(value: Any) -> Decimal:
