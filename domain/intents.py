@@ -31,9 +31,9 @@ def _plainly_written(value: object) -> object:
 
     A JSON number is taken by its shortest spelling, which is exact for every price that fits.
     """
-    text = repr(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
     if isinstance(value, Decimal):
         return value
+    text = repr(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not _PLAIN_DECIMAL.fullmatch(text):
         raise PydanticCustomError("plain_decimal", 'write a plain decimal number as a string, such as "1512.50"')
     return text
@@ -46,8 +46,8 @@ def _decimal_schema(pattern: str, minimum: int, maximum: float, example: str) ->
 
 _Price = Annotated[
     Decimal,
-    BeforeValidator(_plainly_written),
     Field(gt=0, le=PRICE_MAX, max_digits=12, decimal_places=4),
+    BeforeValidator(_plainly_written),
     _decimal_schema(
         r"^([1-9][0-9]{0,7}(\.[0-9]{1,4})?|0\.([1-9][0-9]{0,3}|0[1-9][0-9]{0,2}|00[1-9][0-9]?|000[1-9]))$",
         0,
@@ -57,8 +57,8 @@ _Price = Annotated[
 ]
 _Percent = Annotated[
     Decimal,
-    BeforeValidator(_plainly_written),
     Field(ge=-1, le=100, max_digits=5, decimal_places=2),
+    BeforeValidator(_plainly_written),
     _decimal_schema(r"^(-1(\.0{1,2})?|-0\.[0-9]{1,2}|[0-9]{1,2}(\.[0-9]{1,2})?|100(\.0{1,2})?)$", -1, 100, "3"),
 ]
 
