@@ -16,11 +16,11 @@ from ops.console import Console, Say
 from ops.interrupts import Interrupted, handling_interrupts
 from ops.leftovers import Identity, end_leftovers, send
 from ops.probes import wait_until
-from ops.processes import PROJECT, coordinator_stack
 from ops.runfolder import FolderProblem, RunFolder
 from ops.stack import STATE, Stack
 from ops.supervisor import RECORD, ProcessFailed
 
+PROJECT = Path(__file__).resolve().parent.parent
 RUN = PROJECT / ".run"
 OTHERS = (PROJECT / ".run-dev", PROJECT / ".run-test")
 STOP_WITHIN_S = 15.0
@@ -28,10 +28,10 @@ STOP_WITHIN_S = 15.0
 MakeStack = Callable[..., Stack]
 
 
-def up(*, detached: bool = False, root: Path = RUN, make_stack: MakeStack = coordinator_stack) -> int:
+def up(*, detached: bool = False, root: Path = RUN, make_stack: MakeStack | None = None) -> int:
     """Start the stack and stay until told to stop; detached, return when all is ready. 0 when it runs already.
 
-    `make_stack(root, say=...)` gives the stack. What its prepare step returned is told at the end: `keys` and
+    `make_stack(root, say=...)` gives the stack; the coordinator's own unless told otherwise. What its prepare step returned is told at the end: `keys` and
     `first_command`, if they are there.
     """
     folder = RunFolder(root)
@@ -44,7 +44,7 @@ def up(*, detached: bool = False, root: Path = RUN, make_stack: MakeStack = coor
         return 0
 
     def run(report: Report) -> int:
-        return run_until_told(lambda: make_stack(root, say=Console()), report)
+        return run_until_told(lambda: (make_stack or coordinator_stack())(root, say=Console()), report)
 
     if not detached:
         return run(lambda reason: None)
@@ -53,6 +53,13 @@ def up(*, detached: bool = False, root: Path = RUN, make_stack: MakeStack = coor
         return could_not_start(reason)
     tell(folder.read_json(STATE, {}), folder)
     return 0
+
+
+def coordinator_stack() -> MakeStack:
+    """Imported only here: it brings the whole coordinator along, and `down` and `clean` work without an environment."""
+    from ops.processes import coordinator_stack
+
+    return coordinator_stack
 
 
 def run_until_told(make: Callable[[], Stack], report: Report) -> int:

@@ -15,7 +15,7 @@ from ops.console import Say, silence
 from ops.ports import choose_ports
 from ops.runfolder import FolderProblem, RunFolder
 from ops.services import Services, Urls
-from ops.supervisor import Supervisor
+from ops.supervisor import ProcessFailed, Supervisor
 
 STATE = "stack.json"
 
@@ -89,7 +89,10 @@ class Stack:
         preferred = {name: before.get(name, port) for name, port in self._wanted_ports.items()}
         self.ports = choose_ports(preferred)
         self.folder.write_json("ports.json", before | self.ports)
-        self.facts = dict(self._prepare(self))
+        try:
+            self.facts = dict(self._prepare(self))
+        except Exception as error:
+            raise ProcessFailed(f"preparing the database failed: {type(error).__name__}: {error}") from error
         processes = list(self._make_processes(self))
         self._names = [process.name for process in processes]
         for process in processes:
