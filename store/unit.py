@@ -25,7 +25,9 @@ _LIMITS = (
     "-c timezone=UTC -c statement_timeout=5000 -c lock_timeout=3000 -c idle_in_transaction_session_timeout=5000 "
     "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=2"
 )
-_LOST_CONNECTION = (psycopg.OperationalError, psycopg.InterfaceError)
+# Errors on a live connection that are the server's state and no statement's fault: out of disk, memory or connections,
+# shutting down, an I/O error, and a primary that has become a standby.
+_SERVER_UNFIT = ("53", "57P", "58", "25006")
 
 
 class Unit:
@@ -40,7 +42,6 @@ class Unit:
     def run(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> int:
         """How many rows the statement touched; -1 inside `together`."""
         return self.connection.execute(sql, parameters).rowcount
-
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -83,8 +84,9 @@ class Store:
     def unit(self) -> Iterator[Unit]:
         """One transaction: committed when the block ends, rolled back when it raises.
 
-        Raises StoreAway when the database can't be reached. After an error from the commit itself nobody knows
-        whether it took; the compare-and-sets of the caller make a repeat safe.
+        Raises StoreAway when the database can't be reached or can't work. After an error from the commit itself
+        nobody knows whether it took; the compare-and-sets of the caller make a repeat safe. What a live database says
+        of a statement (a lock not had in time, a constraint) is raised as psycopg's own error.
         """
         try:
             with self.engine.connect() as connection:
@@ -93,16 +95,28 @@ class Store:
                     yield Unit(driver)
                     driver.commit()
                 except BaseException as error:
-                    if isinstance(error, _LOST_CONNECTION) and driver.closed:
+                    if not _rolled_back(driver):
                         connection.invalidate()
-                        raise StoreAway("the database went away") from error
-                    driver.rollback()
+                        self.engine.dispose()  # the other idle connections were lost with this one, most likely
+                        if isinstance(error, psycopg.Error):
+                            raise StoreAway("the database went away") from error
+                    elif isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_SERVER_UNFIT):
+                        raise StoreAway(f"the database can't work: {error}") from error
                     raise
         except (OperationalError, PoolTimeout, DBAPIError) as error:
             raise StoreAway("the database can't be reached") from error
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _rolled_back(driver: psycopg.Connection[Any]) -> bool:
+    """Whether the connection is still there to say so."""
+    try:
+        driver.rollback()
+    except psycopg.Error:
+        return False
+    return not driver.closed
 
 
 def _ids_as_text(connection: psycopg.Connection[Any], _record: object) -> None:
