@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
 from cyclopts import App, CycloptsError
 
@@ -12,6 +14,23 @@ from ops.exits import Ended, Exit
 from ops.orderfile import STDIN
 
 INTERRUPTED = 130
+
+
+def offer_completion(app: App) -> None:
+    """Adds --install-completion; what makes the scripts is imported only when somebody asks for them."""
+
+    def install(*, shell: Literal["bash", "zsh", "fish"] | None = None, output: Path | None = None) -> None:
+        """Install completion for bash, zsh or fish.
+
+        Args:
+            shell: which one; the one this runs in when not given.
+            output: where to write the script; where that shell looks for it when not given.
+        """
+        from cyclopts.completion.install import create_install_completion_command
+
+        create_install_completion_command(app.install_completion, True)(shell=shell, output=output)
+
+    app.command(install, name="--install-completion")
 
 
 def run(app: App, words: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ops import dlq
 from ops.checkup.finding import words_of
-from ops.commandline import run
+from ops.commandline import offer_completion, run
 from ops.doctor import doctor
 from ops.exits import Exit, Failed
 from ops.operating import DEFAULTS, Options
@@ -94,7 +94,7 @@ def commands() -> App:
     letters.command(dlq.dlq_requeue, name="requeue")
     letters.command(dlq.dlq_discard, name="discard")
     app.command(letters)
-    app.register_install_completion_command(help="Install completion for bash, zsh or fish.")
+    offer_completion(app)
     return app
 
 

@@ -53,7 +53,7 @@ def line_label(number: int, line: Json) -> str:
     return f"line {number + 1} ({correlation})" if correlation else f"line {number + 1}"
 
 
-def read_orders(path: str) -> OrderFile:
+def read_orders(path: Path) -> OrderFile:
     """The orders in a file, or on standard input.
 
     A bare list is taken as the orders; an editor's `$schema` is left out. Numbers with a point become the decimal
@@ -62,9 +62,10 @@ def read_orders(path: str) -> OrderFile:
     Raises:
         Failed: there is no such file, or it isn't JSON of that form.
     """
-    name = "-" if path == STDIN else path
+    is_stdin = str(path) == STDIN
+    name = "-" if is_stdin else str(path)
     try:
-        text = sys.stdin.read() if path == STDIN else Path(path).read_text("utf-8-sig")
+        text = sys.stdin.read() if is_stdin else path.read_text("utf-8-sig")
     except OSError as error:
         raise Failed(Exit.USAGE, f"{name} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -30,7 +31,7 @@ Say = Callable[[str], None]
 
 
 def place_multi(
-    file: str,
+    file: Path,
     /,
     *,
     wait: bool = True,

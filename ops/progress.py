@@ -13,7 +13,6 @@ from rich.live import Live
 from rich.text import Text
 
 from domain.lifecycle import AT_BROKER, TERMINAL, UNSENT, OrderState
-from domain.rejections import Code
 from ops.answers import Json
 from ops.orderfile import line_label
 from ops.screen import Screen
@@ -31,18 +30,21 @@ SIGN_STYLE = {
     WAITS: "magenta",
 }
 LEGEND = "stages: " + ", ".join(STAGES)
-# Which stage gives which refusal; those of domain.rejections that aren't named here are validate's.
+# Which stage gives which refusal; validate gives the many others of domain.rejections, which is not imported for the
+# time that takes. A code in ELSEWHERE is no stage's.
 REFUSED_IN = {
-    "NO_ACCOUNT": "validate",
-    Code.RESTRICTED: "risk",
-    Code.RISK_LIMIT: "risk",
-    Code.PRICE_BAND: "risk",
-    Code.PRICE_DEVIATION: "risk",
-    Code.MARGIN_ESTIMATE: "margin",
+    "RESTRICTED": "risk",
+    "RISK_LIMIT": "risk",
+    "PRICE_BAND": "risk",
+    "PRICE_DEVIATION": "risk",
+    "MARGIN_ESTIMATE": "margin",
     "ACCOUNT_HALTED": "route",
     "HALTED": "dispatch",
     "EXPIRED_UNSENT": "dispatch",
+    "BROKER_REFUSED": "dispatch",
+    "BROKER_REJECTED": "dispatch",
 }
+ELSEWHERE = frozenset({"", "DISCARDED", "GROUP_REJECTED"})
 NOT_LIVE = ("order", "account", "terms", "average")  # columns that wait for the end
 PLAIN_WORK = frozenset({None, "READY", "SENDING"})  # says nothing that the state doesn't
 SPACED_FROM = 110  # terminal width from which the steps are spaced out
@@ -172,9 +174,7 @@ def steps(order: Json, *, spaced: bool = False) -> Text:
 
 
 def _stage_that_refused(code: str) -> int | None:
-    if code.startswith("BROKER_"):
-        return STAGES.index("dispatch")
-    return STAGES.index(REFUSED_IN.get(code, "validate")) if code in REFUSED_IN or code in set(Code) else None
+    return None if code in ELSEWHERE else STAGES.index(REFUSED_IN.get(code, "validate"))
 
 
 def _stage_of(order: Json) -> int | None:

@@ -7,7 +7,7 @@ import sys
 from cyclopts import App
 
 from ops import placing, profile_commands, reading
-from ops.commandline import run
+from ops.commandline import offer_completion, run
 
 HELP = (
     "Place orders at your brokers, and see what became of them.\n\n"
@@ -39,7 +39,7 @@ def commands() -> App:
     app.command(reading.intents)
     app.command(reading.brokers)
     app.command(reading.version, name=("version", "--version"))
-    app.register_install_completion_command(help="Install completion for bash, zsh or fish.")
+    offer_completion(app)
     return app
 
 

@@ -24,7 +24,7 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 ORDERS = json.loads((EXAMPLES / "orders.json").read_text())
 SCHEMA = json.loads((EXAMPLES / "orders.schema.json").read_text())
 WALK = Decimal("0.015")  # how far the sandbox's prices stray from the close
-LATER = [date(2026, 11, 23) + timedelta(days=days) for days in range(0, 400, 9)]
+LATER = [date(2026, 11, 23) + timedelta(days=days) for days in range(0, 400, 27)]
 
 
 def faults(change, **top):

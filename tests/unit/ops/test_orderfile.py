@@ -21,7 +21,7 @@ TEXT = """{
 
 def written(text):
     Path("o.json").write_text(text)
-    return read_orders("o.json")
+    return read_orders(Path("o.json"))
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,10 @@ def test_a_file_of_another_form_is_a_usage_error_that_says_what_is_wrong(text, t
 
 def test_a_file_that_is_not_there_is_a_usage_error():
     with pytest.raises(Failed, match=r"nowhere\.json can't be read"):
-        read_orders("nowhere.json")
+        read_orders(Path("nowhere.json"))
 
 
 def test_a_byte_order_mark_is_no_reason_to_fail():
     Path("o.json").write_bytes(b'\xef\xbb\xbf{"orders": []}')
 
-    assert read_orders("o.json").request == {"orders": []}
+    assert read_orders(Path("o.json")).request == {"orders": []}
