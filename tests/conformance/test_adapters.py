@@ -1,0 +1,466 @@
+"""What every adapter must do, over real HTTP against the simulated exchange behind its broker's dialect."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import loopback as far
+import pytest
+from given import an_order
+from loopback import loopback
+from own_valkey import own_valkey
+from redis import Redis
+
+from brokers import registry
+from brokers.base import Adapter, Funds, Line, Session
+from brokers.limits import RateBudget
+from brokers.simulator.server import SimulatorServer
+from domain import reference
+from domain.instruments import Instrument
+from domain.lifecycle import TERMINAL, OrderState
+from domain.orders import OrderType, Product, Side
+from domain.outcomes import Accepted, BookRow, NotSent, Outcome, Refused, Unknown, Unreadable
+
+BROKERS = ("upstox", "zerodha")
+INSTRUMENTS: Mapping[str, Instrument] = reference.all_instruments(datetime.now(UTC).date())
+INFY = INSTRUMENTS["NSE:INFY"]
+LIMIT_AWAY = INFY.close - 100 * INFY.tick  # rests below the market
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Desk:
+    """An adapter, its account at the simulator, and the simulator's own view of what is true."""
+
+    broker: str
+    simulator: SimulatorServer
+    adapter: Adapter = field(init=False)
+    session: Session = field(init=False)
+
+    def __post_init__(self) -> None:
+        adapter = registry.BROKERS[self.broker]({f"{self.broker.upper()}_BASE_URL": self.simulator.urls[self.broker]})
+        assert adapter is not None
+        self.adapter = adapter
+        (account,) = self.control("POST", "/accounts", {"facade": self.broker, "cash": 10_000_000})
+        self.user_id = account["user_id"]
+        self.session = Session(
+            account["user_id"], self.broker, account["api_key"], account["api_secret"], account["access_token"], "SIM"
+        )
+
+    def control(self, method: str, path: str, body: Any = None) -> Any:
+        return self.simulator.control(method, path, body)
+
+    def fault(self, kind: str, endpoint: str = "*", **more: Any) -> None:
+        self.control("POST", "/faults", {"kind": kind, "endpoint": endpoint, "account": self.user_id, **more})
+
+    def line(self, instrument: Instrument = INFY, **given: Any) -> Line:
+        terms = {"broker_tag": f"CF{next(_numbers):017d}", "price": LIMIT_AWAY, **given}
+        return Line(an_order(instrument=instrument.key, **terms), instrument)
+
+    def place(self, *lines: Line, timeout_s: float = 5.0, **more: Any) -> Sequence[Outcome]:
+        return self.adapter.place(self.session, lines, timeout_s=timeout_s, **more)
+
+    def accepted(self, **given: Any) -> tuple[Line, str]:
+        line = self.line(**given)
+        (outcome,) = self.place(line)
+        assert isinstance(outcome, Accepted), outcome
+        return line, outcome.broker_order_id
+
+    def book(self) -> Sequence[BookRow]:
+        book = self.adapter.book(self.session, timeout_s=5)
+        assert not isinstance(book, Unreadable), book
+        return book
+
+    def row(self, line: Line, until: Callable[[BookRow], bool] = lambda row: True, within_s: float = 5.0) -> BookRow:
+        """The order's row once it is as wanted; found by its tag, as evidence is."""
+        deadline = time.monotonic() + within_s
+        while True:
+            rows = [row for row in self.book() if row.tag == line.order.broker_tag]
+            if rows and until(rows[0]):
+                return rows[0]
+            assert time.monotonic() < deadline, rows
+
+    def truth(self, line: Line) -> list[dict[str, Any]]:
+        """What the simulated broker really has for the tag, shown or not."""
+        return self.control("GET", f"/orders?tag={line.order.broker_tag}")
+
+    def requests(self, *endpoints: str) -> int:
+        rows = self.control("GET", "/requests")
+        return sum(row["count"] for row in rows if row["account"] == self.user_id and row["endpoint"] in endpoints)
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[SimulatorServer]:
+    with SimulatorServer() as server:
+        server.control("PUT", "/settings", {"rate_limits": False, "step_delay_ms": 1, "fill_delay_ms": 1})
+        server.control("PUT", f"/prices/{INFY.key}", {"price": str(INFY.close)})
+        yield server
+
+
+@pytest.fixture(params=BROKERS)
+def desk(request: pytest.FixtureRequest, simulator: SimulatorServer) -> Iterator[Desk]:
+    yield Desk(request.param, simulator)
+    simulator.control("POST", "/reset", {"what": ["faults"]})
+
+
+@pytest.fixture
+def upstox(simulator: SimulatorServer) -> Iterator[Desk]:
+    yield Desk("upstox", simulator)
+    simulator.control("POST", "/reset", {"what": ["faults"]})
+
+
+def is_state(*states: OrderState) -> Callable[[BookRow], bool]:
+    return lambda row: row.state in states
+
+
+# ---- an order's life
+
+
+def test_a_limit_order_rests_and_is_found_by_its_tag(desk: Desk):
+    line, broker_order_id = desk.accepted(quantity=7)
+    row = desk.row(line, is_state(OrderState.OPEN))
+
+    assert (row.broker_order_id, row.quantity, row.filled_quantity) == (broker_order_id, 7, 0)
+    assert (row.price, row.average_price, row.fills) == (LIMIT_AWAY, None, ())
+    assert row.at is not None
+    assert abs(row.at - datetime.now(UTC)) < timedelta(minutes=1)
+    assert [order["order_id"] for order in desk.truth(line)] == [broker_order_id]
+
+
+def test_a_market_order_fills_and_its_fills_add_up(desk: Desk):
+    desk.control("PUT", "/settings", {"partial_percent": 100, "trade_gap_ms": 1})
+    line, _ = desk.accepted(order_type=OrderType.MARKET, price=None, quantity=50)
+    row = desk.row(line, is_state(OrderState.FILLED))
+    (truth,) = desk.truth(line)
+
+    assert row.filled_quantity == sum(fill.quantity for fill in row.fills) == 50
+    assert len(row.fills) > 1
+    assert [(fill.trade_id, fill.quantity, fill.price) for fill in row.fills] == [
+        (fill["trade_id"], fill["quantity"], Decimal(fill["price"])) for fill in truth["fills"]
+    ]
+    assert {fill.exchange for fill in row.fills} == {"NSE"}
+    assert all(abs(fill.at - datetime.now(UTC)) < timedelta(minutes=1) for fill in row.fills)
+    assert row.average_price is not None
+    assert abs(row.average_price - Decimal(truth["average_price"])) < Decimal("0.01")
+
+
+def test_a_partial_fill_has_a_state_of_its_own(desk: Desk):
+    line, broker_order_id = desk.accepted(quantity=10)
+    desk.row(line, is_state(OrderState.OPEN))
+    desk.control("POST", "/fills", {"order_id": broker_order_id, "quantity": 4})
+    row = desk.row(line, is_state(OrderState.PARTIALLY_FILLED))
+
+    assert (row.filled_quantity, [fill.quantity for fill in row.fills]) == (4, [4])
+    assert desk.adapter.cancel(desk.session, broker_order_id, timeout_s=5) == Accepted(broker_order_id)
+    row = desk.row(line, is_state(OrderState.CANCELLED))
+    assert row.filled_quantity == 4
+
+
+@pytest.mark.parametrize("order_type", [OrderType.SL, OrderType.SL_M])
+def test_a_stop_order_waits_for_its_trigger(desk: Desk, order_type: OrderType):
+    trigger = INFY.close + 50 * INFY.tick
+    price = trigger + 10 * INFY.tick if order_type is OrderType.SL else None
+    line, _ = desk.accepted(order_type=order_type, trigger_price=trigger, price=price)
+    row = desk.row(line, is_state(OrderState.TRIGGER_PENDING))
+
+    assert (row.trigger_price, row.price) == (trigger, price)
+
+
+def test_a_cancel_ends_an_order_once(desk: Desk):
+    line, broker_order_id = desk.accepted()
+    desk.row(line, is_state(OrderState.OPEN))
+    cancel = lambda: desk.adapter.cancel(desk.session, broker_order_id, timeout_s=5)  # noqa: E731
+
+    assert cancel() == Accepted(broker_order_id)
+    desk.row(line, is_state(OrderState.CANCELLED))
+    assert isinstance(cancel(), Refused)
+
+
+def test_a_cancel_of_an_unknown_order_cancels_nothing(desk: Desk):
+    outcome = desk.adapter.cancel(desk.session, "999999999999999", timeout_s=5)
+
+    assert isinstance(outcome, Refused | Unknown)
+
+
+def test_a_modify_changes_the_terms_and_keeps_the_id(desk: Desk):
+    line, broker_order_id = desk.accepted(quantity=10)
+    desk.row(line, is_state(OrderState.OPEN))
+    line.order.price, line.order.quantity = LIMIT_AWAY - INFY.tick, 12
+
+    outcome = desk.adapter.modify(desk.session, broker_order_id, line, timeout_s=5)
+
+    assert outcome == Accepted(broker_order_id)
+    row = desk.row(line, lambda row: row.state is OrderState.OPEN and row.quantity == 12)
+    assert (row.broker_order_id, row.price) == (broker_order_id, LIMIT_AWAY - INFY.tick)
+
+
+def test_an_order_that_the_exchange_rejects_says_why(desk: Desk):
+    desk.fault("reject", "place", message="circuit limit of the day")
+    line, _ = desk.accepted()
+    row = desk.row(line, is_state(OrderState.REJECTED))
+
+    assert "circuit limit" in (row.message or "")
+
+
+def test_an_account_without_money_gets_no_order(desk: Desk):
+    desk.control("PUT", f"/accounts/{desk.user_id}", {"cash": 1})
+    line = desk.line(quantity=1000)
+    (outcome,) = desk.place(line)
+
+    assert isinstance(outcome, Accepted if desk.broker == "upstox" else Refused)
+    row = desk.row(line, is_state(OrderState.REJECTED))  # a refusal of this kind leaves a row all the same
+    assert row.filled_quantity == 0
+
+
+@pytest.mark.parametrize("exchange", ["NSE", "BSE", "NFO", "BFO", "CDS"])
+def test_every_exchange_of_the_broker_takes_an_order(desk: Desk, exchange: str):
+    if exchange not in desk.adapter.capabilities.exchanges:
+        pytest.skip(f"{desk.broker} doesn't trade {exchange} here")
+    instrument = next(found for found in INSTRUMENTS.values() if found.exchange == exchange)
+    price = Decimal(desk.control("GET", f"/prices/{instrument.key}")["low"])
+    product = Product.NRML if instrument.is_derivative else Product.CNC
+    line, _ = desk.accepted(instrument=instrument, product=product, price=price, quantity=instrument.lot_size)
+
+    (truth,) = desk.truth(line)
+    assert (truth["instrument"], truth["quantity"]) == (instrument.key, instrument.lot_size)
+    assert Decimal(truth["price"]) == price
+
+
+def test_what_the_broker_refuses_leaves_no_order(desk: Desk):
+    line = desk.line(price=LIMIT_AWAY + Decimal("0.01"), quantity=0)
+    (outcome,) = desk.place(line)
+
+    assert isinstance(outcome, Refused), outcome
+    assert desk.truth(line) == []
+
+
+def test_funds_are_the_accounts_own(desk: Desk):
+    funds = desk.adapter.funds(desk.session, timeout_s=5)
+
+    assert isinstance(funds, Funds)
+    assert funds.available.rupees == 10_000_000
+
+
+def test_each_account_sees_its_own_book(desk: Desk):
+    other = Desk(desk.broker, desk.simulator)
+    line, _ = desk.accepted()
+
+    assert [row.tag for row in desk.book()] == [line.order.broker_tag]
+    assert other.book() == []
+
+
+def test_an_order_that_shows_late_is_absent_until_then(desk: Desk):
+    desk.fault("late_visibility", "place", seconds=0.3)
+    line, _ = desk.accepted()
+
+    assert desk.book() == []
+    desk.row(line)
+
+
+def test_rows_that_repeat_are_told_as_they_are(desk: Desk):
+    desk.fault("duplicate_rows", "book", count=None)
+    line, _ = desk.accepted()
+
+    assert [row.tag for row in desk.book()] == [line.order.broker_tag] * 2
+
+
+# ---- what each failure proves
+
+ALIVE, NONE = True, False
+FAULTS: dict[str, tuple[dict[str, Any], type[Outcome], bool]] = {
+    "latency_before": ({"seconds": 0.7}, Unknown, ALIVE),  # the server goes on after we left
+    "drop_before": ({}, Unknown, NONE),
+    "reset_before": ({}, Unknown, NONE),
+    "error_before": ({}, Unknown, NONE),
+    "rate_limited": ({}, NotSent, NONE),
+    "token_dead": ({}, NotSent, NONE),
+    "ip_not_registered": ({}, Refused, NONE),
+    "refused": ({}, Refused, NONE),
+    "latency_after": ({"seconds": 0.7}, Unknown, ALIVE),
+    "drop_after": ({}, Unknown, ALIVE),
+    "reset_after": ({}, Unknown, ALIVE),
+    "cut": ({}, Unknown, ALIVE),
+    "error_after": ({"status": 504}, Unknown, ALIVE),
+    "html": ({}, Unknown, ALIVE),
+    "truncated": ({}, Unknown, ALIVE),
+    "no_id": ({}, Unknown, ALIVE),
+    "timed_out": ({}, Unknown, ALIVE),
+    "drip": ({"seconds": 1}, Unknown, ALIVE),
+    "huge": ({}, Unknown, ALIVE),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_what_a_failure_proves_of_the_order(desk: Desk, kind: str):
+    given, proves, lives = FAULTS[kind]
+    desk.fault(kind, "place", **given)
+    line = desk.line()
+    (outcome,) = desk.place(line, timeout_s=0.4)
+
+    assert isinstance(outcome, proves), outcome
+    if lives:
+        assert desk.row(line).tag == line.order.broker_tag  # the evidence is there to be found
+    assert len(desk.truth(line)) == lives
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_what_a_failure_proves_of_many_orders(upstox: Desk, kind: str):
+    given, proves, lives = FAULTS[kind]
+    upstox.fault(kind, "multi", **given)
+    lines = [upstox.line() for _ in range(3)]
+    outcomes = upstox.place(*lines, timeout_s=0.4)
+
+    assert {type(outcome) for outcome in outcomes} == {proves}, outcomes
+    if lives:
+        for line in lines:
+            upstox.row(line)
+    assert [len(upstox.truth(line)) for line in lines] == [lives] * 3
+
+
+@pytest.mark.parametrize("kind", sorted(FAULTS.keys() - {"no_id", "ip_not_registered"}))
+def test_a_failed_read_is_no_book(desk: Desk, kind: str):
+    desk.accepted()
+    desk.fault(kind, "book", **FAULTS[kind][0])
+    book = desk.adapter.book(desk.session, timeout_s=0.4)
+
+    if kind == "huge":
+        assert isinstance(book, Unreadable) or [row.tag for row in book]
+    else:
+        assert isinstance(book, Unreadable), book
+        assert book.session_dead == (kind == "token_dead")
+
+
+def test_a_dead_session_is_told_apart_everywhere(desk: Desk):
+    line, broker_order_id = desk.accepted()
+    desk.control("PUT", f"/accounts/{desk.user_id}", {"token_alive": False})
+    (placed,) = desk.place(desk.line())
+    cancelled = desk.adapter.cancel(desk.session, broker_order_id, timeout_s=5)
+    modified = desk.adapter.modify(desk.session, broker_order_id, line, timeout_s=5)
+    book = desk.adapter.book(desk.session, timeout_s=5)
+    funds = desk.adapter.funds(desk.session, timeout_s=5)
+
+    for outcome in (placed, cancelled, modified):
+        assert isinstance(outcome, NotSent)
+        assert outcome.session_dead
+    for read in (book, funds):
+        assert isinstance(read, Unreadable)
+        assert read.session_dead
+    assert desk.session.access_token not in str([placed, cancelled, modified, book, funds])
+
+
+def test_no_outcome_ever_says_less_than_the_truth(desk: Desk):
+    """Many orders, each hit by whatever comes: a no is never wrong, a receipt is real, nothing is there twice."""
+    for kind in FAULTS:
+        desk.fault(kind, "place", **{"seconds": 0.3, **FAULTS[kind][0]}, count=None, probability=0.03)
+    outcomes = [(line, desk.place(line, timeout_s=0.25)[0]) for line in (desk.line() for _ in range(60))]
+
+    ends = {type(outcome) for _, outcome in outcomes}
+    assert {Accepted, Unknown} <= ends
+    for line, outcome in outcomes:
+        truth = desk.truth(line)
+        assert len(truth) <= 1
+        if isinstance(outcome, Accepted):
+            assert [order["order_id"] for order in truth] == [outcome.broker_order_id]
+        elif isinstance(outcome, Refused | NotSent):
+            assert truth == []
+
+
+# ---- many lines
+
+
+def test_many_lines_are_placed_in_one_request(upstox: Desk):
+    lines = [upstox.line(side=side) for side in (Side.SELL, Side.BUY) * 5]
+    for line in lines:
+        line.order.product = Product.MIS
+        line.order.price = INFY.close + (100 if line.order.side is Side.SELL else -100) * INFY.tick
+    outcomes = upstox.place(*lines)
+
+    assert upstox.requests("multi", "place") == 1
+    for line, outcome in zip(lines, outcomes, strict=True):
+        assert isinstance(outcome, Accepted)
+        assert upstox.row(line).broker_order_id == outcome.broker_order_id
+
+
+@pytest.mark.parametrize(("code", "proves"), [("UDAPI1158", Refused), ("UDAPI100500", Unknown)])
+def test_a_line_that_fails_on_its_own_fails_alone(upstox: Desk, code: str, proves: type[Outcome]):
+    """A documented refusal is one; an unexpected failure of the broker's leaves the line's fate open."""
+    upstox.fault("refuse_lines", "multi", lines=[1], code=code)
+    lines = [upstox.line() for _ in range(3)]
+    outcomes = upstox.place(*lines)
+
+    assert [type(outcome) for outcome in outcomes] == [Accepted, proves, Accepted]
+    assert [len(upstox.truth(line)) for line in lines] == [1, 0, 1]
+    assert upstox.requests("multi") == 1
+
+
+def test_bad_lines_are_refused_and_the_others_placed(upstox: Desk):
+    lines = [upstox.line(), upstox.line(quantity=0), upstox.line()]
+    outcomes = upstox.place(*lines)
+
+    assert [type(outcome) for outcome in outcomes] == [Accepted, Refused, Accepted]
+    assert [len(upstox.truth(line)) for line in lines] == [1, 0, 1]
+    assert upstox.requests("multi") == 2
+
+
+def test_the_second_request_of_a_batch_can_be_lost(upstox: Desk):
+    upstox.fault("drop_after", "multi", skip=1)
+    lines = [upstox.line(), upstox.line(quantity=0), upstox.line()]
+    outcomes = upstox.place(*lines)
+
+    assert [type(outcome) for outcome in outcomes] == [Unknown, Refused, Unknown]
+    assert [len(upstox.truth(line)) for line in lines] == [1, 0, 1]
+
+
+# ---- postbacks
+
+
+def test_a_postback_points_at_its_order(desk: Desk):
+    with loopback(far.answer(200, "{}")) as hook:
+        desk.control("PUT", f"/accounts/{desk.user_id}", {"postback_url": f"{hook.url}/hook"})
+        line, broker_order_id = desk.accepted(order_type=OrderType.MARKET, price=None)
+        desk.row(line, is_state(*TERMINAL))
+        deadline = time.monotonic() + 5
+        while not hook.heard:
+            assert time.monotonic() < deadline
+    heard = hook.heard[0]
+    hint = desk.adapter.hint(desk.session, heard.headers, heard.body)
+
+    assert hint is not None
+    assert (hint.broker_order_id, hint.verified) == (broker_order_id, desk.broker == "zerodha")
+
+
+# ---- the rate budget
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+def test_the_budget_of_two_processes_never_meets_the_brokers_limit(broker: str, tmp_path: Path):
+    """A broker that counts 10 in each calendar second, two budgets that share one Valkey, and no 429."""
+    with own_valkey(tmp_path) as path, SimulatorServer() as simulator:
+        desk = Desk(broker, simulator)
+        outcomes: list[Outcome] = []
+        left = threading.Semaphore(28)
+
+        def send() -> None:
+            with Redis(unix_socket_path=path) as redis:
+                budget = RateBudget(redis, broker, desk.adapter.capabilities.order_windows)
+                while left.acquire(blocking=False):
+                    while not (granted := budget.take(desk.user_id, 1)).count:
+                        time.sleep(granted.wait_s)
+                    outcomes.extend(desk.place(desk.line()))
+
+        threads = [threading.Thread(target=send) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert len(outcomes) == 28
+    assert {type(outcome) for outcome in outcomes} == {Accepted}
