@@ -16,6 +16,7 @@ from domain.instruments import Instrument
 from domain.settings import Settings
 from store import accounts as account_rows
 from store import settings as setting_rows
+from store import users
 from store.sealing import unseal
 from store.unit import Store
 
@@ -59,6 +60,7 @@ class Directory:
 
     by_id: Mapping[str, Account]
     of_user: Mapping[str, tuple[Account, ...]]
+    revoked_keys: frozenset[str]  # ids of keys that were revoked in the last day
 
 
 @dataclass(eq=False)
@@ -126,11 +128,14 @@ class Desk:
     def _read_directory(self) -> Directory:
         with self.store.unit() as unit:
             found = account_rows.directory(unit)
-        users: dict[str, list[Account]] = {}
+            revoked = users.lately_revoked(unit)
+        owners: dict[str, list[Account]] = {}
         for account in found:
-            users.setdefault(account.user_id, []).append(account)
+            owners.setdefault(account.user_id, []).append(account)
         return Directory(
-            {account.id: account for account in found}, {user: tuple(owned) for user, owned in users.items()}
+            by_id={account.id: account for account in found},
+            of_user={user: tuple(owned) for user, owned in owners.items()},
+            revoked_keys=revoked,
         )
 
     def _read_sessions(self) -> dict[str, Session]:

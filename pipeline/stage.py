@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-import psycopg
-
 from domain.commands import Command, CommandState
 from domain.errors import StoreAway
 from domain.events import EventType, Source, advance
@@ -54,7 +52,8 @@ class Policy:
 class Group(Protocol):
     """Stages that one transaction may carry an order through, one after another."""
 
-    policies: Mapping[str, Policy]
+    @property
+    def policies(self) -> Mapping[str, Policy]: ...
 
     def decide(self, unit: Unit, claimed: Sequence[Command], held: Mapping[str, Order], batch: Batch) -> None:
         """Gather for the whole batch, then judge order by order; an order's exception goes to `batch.failures`."""
@@ -113,7 +112,7 @@ class Engine:
         return done
 
     def _one_by_one(self, stage: str, failed: _Failed) -> int:
-        """The database refused a batch, and can't say for whose sake."""
+        """A batch failed as a whole, and nobody can say for whose sake."""
         keys = [(command.order_id, command.seq) for command in failed.claimed]
         if len(keys) == 1:
             self._set_aside(stage, {keys[0][0]: (failed.claimed[0], failed.error)})
@@ -155,9 +154,9 @@ class Engine:
                 if claim_id is not None:
                     commands.close_claim(unit, claim_id)
                 crash(f"{stage}.before_commit")
-        except (SetAside, StoreAway, psycopg.Error) as error:
+        except BaseException as error:
             self._forget(claim_id)
-            if isinstance(error, psycopg.Error):
+            if claimed and isinstance(error, Exception) and not isinstance(error, (SetAside, StoreAway)):
                 raise _Failed(claimed, error) from error
             raise
         crash(f"{stage}.after_commit")
@@ -185,32 +184,37 @@ class Engine:
             log.warning("claim %d stays open: %s", claim_id, error)
 
     def _set_aside(self, stage: str, failures: Mapping[str, tuple[Command, Exception]]) -> None:
-        """Count one more try for each failed order, let it wait, and give it up when its tries run out."""
-        policy = self._group.policies[stage]
-        now = self._desk.now()
-        with self._desk.store.unit() as unit:
-            keys = [(command.order_id, command.seq) for command, _ in failures.values()]
-            claimed = commands.claim_these(unit, stage, keys, now)
-            held = orders.lock(unit, [command.order_id for command in claimed])
-            batch = Batch(at=now)
-            for command in claimed:
-                error = failures[command.order_id][1]
-                command.attempts += 1
-                command.error = f"{type(error).__name__}: {error}"[:500]
-                command.due_at = now + policy.wait(command.attempts)
-                if command.attempts >= policy.tries:
-                    order = held[command.order_id]
-                    batch.hold(order)
-                    give_up(command, order, batch)
-                batch.commands.append(command)
-                log.warning(
-                    "order set aside",
-                    extra={"order_id": command.order_id, "stage": stage, "tries": command.attempts},
-                    exc_info=error,
-                )
-            batch.record(unit)
-            crash(f"{stage}.set_aside.before_commit")
-        tell(self._desk, batch.news)
+        set_aside(self._desk, stage, self._group.policies[stage], failures)
+
+
+def set_aside(
+    desk: Desk, stage: str, policy: Policy, failures: Mapping[str, tuple[Command, Exception]]
+) -> None:
+    """Count one more try for each failed order, let it wait, and give it up when its tries run out."""
+    now = desk.now()
+    with desk.store.unit() as unit:
+        keys = [(command.order_id, command.seq) for command, _ in failures.values()]
+        claimed = commands.claim_these(unit, stage, keys, now)
+        held = orders.lock(unit, [command.order_id for command in claimed])
+        batch = Batch(at=now)
+        for command in claimed:
+            error = failures[command.order_id][1]
+            command.attempts += 1
+            command.error = f"{type(error).__name__}: {error}"[:500]
+            command.due_at = now + policy.wait(command.attempts)
+            if command.attempts >= policy.tries:
+                order = held[command.order_id]
+                batch.hold(order)
+                give_up(command, order, batch)
+            batch.commands.append(command)
+            log.warning(
+                "order set aside",
+                extra={"order_id": command.order_id, "stage": stage, "tries": command.attempts},
+                exc_info=error,
+            )
+        batch.record(unit)
+        crash(f"{stage}.set_aside.before_commit")
+    tell(desk, batch.news)
 
 
 def give_up(command: Command, order: Order, batch: Batch) -> None:
@@ -222,9 +226,9 @@ def give_up(command: Command, order: Order, batch: Batch) -> None:
 
 
 class _Failed(Exception):
-    """The database refused the batch."""
+    """The batch could not be gathered or written down."""
 
-    def __init__(self, claimed: list[Command], error: psycopg.Error) -> None:
+    def __init__(self, claimed: list[Command], error: Exception) -> None:
         super().__init__(str(error))
         self.claimed, self.error = claimed, error
 

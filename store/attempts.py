@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from domain.outcomes import Accepted, NotSent, Outcome, Refused, Unknown
 from store.json import dump
 from store.unit import Unit, array, text_array
+
+_IST_S = 19_800  # Indian time is so many seconds ahead of UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,25 @@ def newest(unit: Unit, keys: Sequence[tuple[str, int]]) -> dict[str, Outcome | N
         (array([key[0] for key in keys]), array([key[1] for key in keys])),
     )
     return {order_id: outcome_from(word, response) for order_id, word, response in rows}
+
+
+def count_sent(unit: Unit, account_id: str, windows: Sequence[int], now: datetime) -> dict[int, int]:
+    """How many calls the account has used in each of the calendar windows (seconds, counted in Indian time) under way.
+
+    Reads only attempts of orders accepted since an hour before the longest window began: ids carry their time.
+    """
+    starts = {seconds: _window_start(seconds, now) for seconds in windows}
+    rows = unit.rows(
+        "select started_at from attempts where order_id >= first_id_at(%s) and account_id = %s and started_at >= %s"
+        " and outcome is distinct from 'NOT_SENT'",
+        (min(starts.values()) - timedelta(hours=1), account_id, min(starts.values())),
+    )
+    return {seconds: sum(at >= start for (at,) in rows) for seconds, start in starts.items()}
+
+
+def _window_start(seconds: int, now: datetime) -> datetime:
+    local = int(now.timestamp()) + _IST_S
+    return datetime.fromtimestamp(local - local % seconds - _IST_S, UTC)
 
 
 def outcome_word(outcome: Outcome) -> str:

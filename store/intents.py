@@ -88,3 +88,8 @@ def find(unit: Unit, user_id: str, idempotency_key: str, now: datetime) -> KeptI
     )
     under_way = any(state not in TERMINAL for *_, state in lines)
     return KeptIntent(acceptance, fingerprint, live=now < window_until or under_way)
+
+
+def keys_of(unit: Unit, intent_ids: Sequence[str]) -> dict[str, str]:
+    """The API key that each intent came with."""
+    return dict(unit.rows("select id, key_id from intents where id = any(%s::uuid[])", (array(intent_ids),)))

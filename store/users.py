@@ -101,6 +101,12 @@ def revoke_key(unit: Unit, prefix: str) -> bool:
     return unit.run("update api_keys set revoked_at = now() where prefix = %s and revoked_at is null", (prefix,)) == 1
 
 
+def lately_revoked(unit: Unit) -> frozenset[str]:
+    """Ids of keys revoked in the last day; what older ones asked for is over."""
+    rows = unit.rows("select id from api_keys where revoked_at > now() - interval '1 day'")
+    return frozenset(row[0] for row in rows)
+
+
 def _random(length: int) -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 

@@ -7,7 +7,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +19,7 @@ from domain.errors import StoreAway
 from domain.events import EventType, Source, advance
 from domain.ids import new_id
 from domain.lifecycle import UNSENT, OrderState
+from domain.market import phase_for
 from domain.orders import Order
 from domain.outcomes import Accepted, NotSent, Outcome, Unknown
 from pipeline.batch import Batch
@@ -28,7 +29,7 @@ from pipeline.desk import Desk
 from pipeline.news import tell
 from pipeline.reports import late_answers
 from pipeline.wakeups import DEEP
-from store import attempts, commands, orders, reports
+from store import attempts, commands, intents, orders, reports
 from store.attempts import Attempt
 from store.unit import Unit
 
@@ -116,11 +117,12 @@ class Dispatcher:
             crash("dispatch.after_claim")
             held = orders.lock(unit, [command.order_id for command in claimed])
             batch = Batch(at=self._desk.now())
+            revoked = self._by_revoked_keys(unit, held)
             passed = []
             for command in claimed:
                 order = held[command.order_id]
                 batch.hold(order)
-                if self._gate(command, order, batch):
+                if self._gate(command, order, revoked, batch):
                     passed.append((command, order))
             calls = self._prepare(passed, free, batch)
             batch.record(unit)
@@ -158,6 +160,10 @@ class Dispatcher:
             if wanted <= 0:
                 break
             grant = self._budget.take(account_id, wanted)
+            if grant.forgotten:
+                # Redis knows nothing of this account's day: the record does.
+                windows = [window.seconds for window in self._adapter.capabilities.order_windows]
+                self._budget.remember(account_id, attempts.count_sent(unit, account_id, windows, now))
             granted.extend(keys[: grant.count])
             if grant.count < wanted:
                 soonest = min(soonest or grant.wait_s, grant.wait_s)
@@ -170,7 +176,15 @@ class Dispatcher:
         timer.daemon = True
         timer.start()
 
-    def _gate(self, command: Command, order: Order, batch: Batch) -> bool:
+    def _by_revoked_keys(self, unit: Unit, held: Mapping[str, Order]) -> frozenset[str]:
+        """The intents that came with a key that has been revoked since."""
+        revoked = self._desk.directory().revoked_keys
+        if not revoked:
+            return frozenset()
+        keys = intents.keys_of(unit, sorted({order.intent_id for order in held.values()}))
+        return frozenset(intent_id for intent_id, key_id in keys.items() if key_id in revoked)
+
+    def _gate(self, command: Command, order: Order, revoked: frozenset[str], batch: Batch) -> bool:
         """The last gate: whether this order may be sent at this moment."""
         if order.state not in UNSENT:
             command.finish("notify", batch.at)
@@ -183,7 +197,16 @@ class Dispatcher:
             why = f"not sent by {order.send_before.isoformat(timespec='seconds')}, its limit"
             self._close(command, order, OrderState.REJECTED, "EXPIRED_UNSENT", why, batch)
             return False
+        if order.intent_id in revoked:
+            why = "the API key it came with was revoked"
+            self._close(command, order, OrderState.REJECTED, "KEY_REVOKED", why, batch)
+            return False
         account = self._desk.directory().by_id[order.account_id or ""]
+        instrument = self._desk.instruments()[order.instrument]
+        if not phase_for(instrument, account.calendar, batch.at).takes_orders:
+            why = f"the session of {instrument.exchange} ended before it was sent"
+            self._close(command, order, OrderState.REJECTED, "EXPIRED_UNSENT", why, batch)
+            return False
         if account.mode == "HALTED":
             why = f"account {account.id} is halted"
             self._close(command, order, OrderState.REJECTED, "HALTED", why, batch)
