@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,14 +17,12 @@ import pika
 from psycopg import Connection, connect
 from psycopg.rows import TupleRow
 
+from ops.bench.bed import VHOST, Bed
 from ops.bench.figures import PLAIN, Figures, Window
-from ops.bench.load import INSTRUMENTS
-from ops.bench.plain import SCHEMA, STAGES, all_queues, queue_of
+from ops.bench.plain import SCHEMA, STAGES, all_queues, declare, open_broker, queue_of
 from ops.bench.processes import read
 from ops.child import Process
-from ops.services import Services
 
-VHOST = "plain"
 START_WITHIN_S = 30
 
 
@@ -45,10 +43,11 @@ class Shape:
 class PlainChain:
     """The chain with its workers running, on the given servers."""
 
-    def __init__(self, services: Services, accounts: Sequence[str], shape: Shape) -> None:
-        self._services, self._accounts, self._shape = services, accounts, shape
-        self._database = services.urls.owner_database_url
-        self._queue = services.queue_url(VHOST)
+    def __init__(self, bed: Bed, shape: Shape) -> None:
+        self._services, self._accounts, self._shape = bed.stack.services, bed.accounts, shape
+        self._instruments = bed.instruments
+        self._database = self._services.urls.owner_database_url
+        self._queue = self._services.queue_url(VHOST)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -91,7 +90,7 @@ class PlainChain:
             "database_url": self._database,
             "rabbitmq_url": self._queue,
             "accounts": self._accounts,
-            "instruments": INSTRUMENTS,
+            "instruments": self._instruments,
             "seconds": warmup_s + seconds,
             "quorum": self._shape.quorum,
             "already": self._fed,
@@ -129,6 +128,11 @@ class PlainChain:
             for account in self._accounts:
                 connection.execute("insert into plain.accounts (id, limit_paise) values (%s, %s)", [account, limit])
         self._delete_queues()
+        broker = open_broker(self._queue, quorum=self._shape.quorum)
+        declare(broker, None)
+        for stage in STAGES:  # by one process: two that declare the same quorum queue at once can trip each other up
+            broker.declare_queue(queue_of(stage), ensure=True)
+        broker.close()
 
     def _forget(self) -> None:
         self._delete_queues()
@@ -142,18 +146,14 @@ class PlainChain:
                 channel.queue_delete(name)
 
     def _wait_for_workers(self) -> None:
-        """Until every process consumes from the last stage's queue, which is declared last."""
+        """Until every process consumes from every stage's queue."""
         deadline = time.monotonic() + START_WITHIN_S
         with self._queue_connection() as connection:
+            channel = connection.channel()
             while time.monotonic() < deadline:
-                try:
-                    channel = connection.channel()
-                    answers = [channel.queue_declare(queue_of(stage), passive=True) for stage in STAGES]
-                    if all(answer.method.consumer_count >= self._shape.processes for answer in answers):
-                        return
-                    channel.close()
-                except pika.exceptions.ChannelClosedByBroker:
-                    pass  # not declared yet
+                answers = [channel.queue_declare(queue_of(stage), passive=True) for stage in STAGES]
+                if all(answer.method.consumer_count >= self._shape.processes for answer in answers):
+                    return
                 time.sleep(0.2)
         raise RuntimeError("the plain chain's workers didn't start: see plain.log in the run folder's logs")
 

@@ -23,7 +23,7 @@ from ops.bench.plain import declare, open_broker
 INSERT = """
 insert into plain.orders (id, account_id, instrument, side, quantity, price, product, order_type, state, last_seq,
                           broker_tag, accepted_at, updated_at)
-values (%s, %s, %s, 'BUY', 1, 1500, 'CNC', 'LIMIT', 'RECEIVED', 0, %s, clock_timestamp(), clock_timestamp())
+values (%s, %s, %s, 'BUY', 1, %s, 'CNC', 'LIMIT', 'RECEIVED', 0, %s, clock_timestamp(), clock_timestamp())
 """
 EVENT = "insert into plain.events (order_id, seq, event_type, at, detail) values (%s, 0, 'RECEIVED', clock_timestamp(), '{}')"
 LOOK_EVERY_S = 0.1
@@ -34,7 +34,7 @@ class Feed:
     database_url: str = field(repr=False)
     rabbitmq_url: str = field(repr=False)
     accounts: tuple[str, ...]
-    instruments: tuple[str, ...]
+    instruments: tuple[tuple[str, str], ...]  # each with the price to bid
     seconds: float
     quorum: bool = True
     rate: float = 0.0  # orders per second; 0: keep `window` in the chain
@@ -56,8 +56,8 @@ class Feeder:
             for order_id in ids:
                 turn, self.fed = self.fed, self.fed + 1
                 account = self._feed.accounts[turn % len(self._feed.accounts)]
-                instrument = self._feed.instruments[turn % len(self._feed.instruments)]
-                rows.append((order_id, account, instrument, broker_tag("PL", order_id)))
+                instrument, price = self._feed.instruments[turn % len(self._feed.instruments)]
+                rows.append((order_id, account, instrument, price, broker_tag("PL", order_id)))
             cursor.executemany(INSERT, rows)
             cursor.executemany(EVENT, [(order_id,) for order_id in ids])
         for order_id in ids:
@@ -87,7 +87,9 @@ class Feeder:
 
 def main() -> None:
     wanted = json.loads(sys.stdin.read())
-    feed = Feed(**{**wanted, "accounts": tuple(wanted["accounts"]), "instruments": tuple(wanted["instruments"])})
+    wanted["accounts"] = tuple(wanted["accounts"])
+    wanted["instruments"] = tuple((instrument, price) for instrument, price in wanted["instruments"])
+    feed = Feed(**wanted)
     with connect(feed.database_url, autocommit=True, application_name="plain feeder") as connection:
         feeder = Feeder(feed, connection)
         began, cpu = time.time(), time.process_time()

@@ -1,6 +1,6 @@
 """The generator: HTTP load from one cheap process, each request timed from the moment at which it was due.
 
-    echo '<plan as JSON>' | python -m ops.bench.load      prints the tally as JSON
+    echo '<plan as JSON>' | python -m ops.bench.load      prints when it starts, then the tally, as JSON
 
 Open loop: a schedule says when each request is due, and nothing that the server does moves it. A request that finds
 every connection busy waits here, and its wait counts, so that a server that stalls can't hide the stall by being sent
@@ -19,6 +19,7 @@ import time
 import uuid
 from array import array
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,6 @@ import uvloop
 from ops.bench.alarm import Alarm
 from ops.bench.percentiles import percentiles
 
-INSTRUMENTS = ("NSE:INFY", "NSE:RELIANCE", "NSE:TCS", "NSE:HDFCBANK")
 SPARSE = 500  # requests per second: below it each is sent at its own moment, above it a few at a time
 TOGETHER_S = 0.005  # how long a few are gathered (to wake up for each would cost more than to send it)
 PAUSE_AFTER_503_S = 0.05  # closed loop only: refusals are not asked for as fast as they are given
@@ -40,9 +40,8 @@ class Plan:
     port: int
     api_key: str = field(repr=False)
     accounts: tuple[str, ...]  # orders are dealt out to them in turn
+    instruments: tuple[tuple[str, str], ...]  # each with the price to bid
     broker: str = "STUB"
-    instruments: tuple[str, ...] = INSTRUMENTS
-    price: str = "1500.00"
     lines: int = 1  # orders per intent
     rate: float = 0.0  # intents per second; 0: closed loop
     window: int = 0  # closed loop: requests under way at a time
@@ -67,7 +66,7 @@ class Tally:
     disconnects: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
     without_retry_after: int = 0  # of the 503s
-    accepted_measured: int = 0
+    accepted_measured: int = 0  # answered with 202 while it was measured, whenever they were due
     latency_ms: dict[str, float] = field(default_factory=dict)
     refusal_latency_ms: dict[str, float] = field(default_factory=dict)
     lag_ms: dict[str, float] = field(default_factory=dict)  # due to sent: the generator's own lateness and the backlog
@@ -94,17 +93,18 @@ def request_parts(plan: Plan) -> list[tuple[bytes, bytes]]:
         orders = [
             {
                 "correlationId": f"line-{line}",
-                "instrument": plan.instruments[(turn + line) % len(plan.instruments)],
+                "instrument": instrument,
                 "side": "BUY",
                 "quantity": 1,
                 "product": "CNC",
                 "orderType": "LIMIT",
-                "price": plan.price,
+                "price": price,
                 "validity": "DAY",
                 "broker": plan.broker,
                 "account": account,
             }
             for line in range(plan.lines)
+            for instrument, price in [plan.instruments[(turn + line) % len(plan.instruments)]]
         ]
         body = json.dumps({"orders": orders}, separators=(",", ":")).encode()
         head = (
@@ -192,7 +192,7 @@ class Generator:
         self._scheduling = True
         self._begin = self._measure_from = self._end = self._due = 0.0
 
-    async def run(self) -> Tally:
+    async def run(self, on_start: Callable[[float], None]) -> Tally:
         await asyncio.gather(*(self._connect() for _ in range(self.plan.window or self.plan.connections)))
         gc.collect()
         gc.freeze()
@@ -204,6 +204,7 @@ class Generator:
         wall = time.time() + 0.01
         self.tally.started, self.tally.measured_from = wall, wall + self.plan.warmup_s
         self.tally.ended = wall + self.plan.seconds
+        on_start(self.tally.started)
         self._loop.call_later(self.plan.seconds + self.plan.grace_s, self._stop)
         if self.plan.rate > 0:
             self._due = self._next_due()
@@ -222,6 +223,8 @@ class Generator:
         self._under_way -= 1
         status = data[9:12]
         self._statuses[status] += 1
+        if status == b"202" and self._measure_from <= now < self._end:
+            self.tally.accepted_measured += 1
         if due >= self._measure_from:
             if status == b"202":
                 self._latencies.append(now - due)
@@ -333,7 +336,6 @@ class Generator:
         tally.unanswered += self._under_way
         tally.given_up += len(self._backlog)
         tally.statuses = {status.decode(): count for status, count in sorted(self._statuses.items())}
-        tally.accepted_measured = len(self._latencies)
         tally.latency_ms = percentiles(latency * 1000 for latency in self._latencies)
         tally.refusal_latency_ms = percentiles(latency * 1000 for latency in self._refusals)
         tally.lag_ms = percentiles(lag * 1000 for lag in self._lags)
@@ -346,16 +348,19 @@ class Generator:
             connection.transport.abort()
 
 
-async def run(plan: Plan) -> Tally:
-    return await Generator(plan).run()
+async def run(plan: Plan, on_start: Callable[[float], None] = lambda started: None) -> Tally:
+    return await Generator(plan).run(on_start)
+
+
+def tell_start(started: float) -> None:
+    print(json.dumps({"started": started}), flush=True)
 
 
 def main() -> None:
     wanted = json.loads(sys.stdin.read())
-    for name in ("accounts", "instruments"):
-        if name in wanted:
-            wanted[name] = tuple(wanted[name])
-    print(json.dumps(asdict(uvloop.run(run(Plan(**wanted))))))
+    wanted["accounts"] = tuple(wanted["accounts"])
+    wanted["instruments"] = tuple((instrument, price) for instrument, price in wanted["instruments"])
+    print(json.dumps(asdict(uvloop.run(run(Plan(**wanted), tell_start)))))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +24,8 @@ class Reading:
         return {name: round(spent - before.cpu_s.get(name, 0.0), 3) for name, spent in self.cpu_s.items()}
 
 
-def read(roots: Mapping[str, int], proc: Path = Path("/proc")) -> Reading:
-    """A reading of each named process tree; one that is gone reads as nothing."""
+def read(roots: Mapping[str, int | Iterable[int]], proc: Path = Path("/proc")) -> Reading:
+    """A reading of each named process tree, or of several trees under one name; one that is gone reads as nothing."""
     parents, spent = {}, {}
     for folder in proc.iterdir():
         if folder.name.isdigit() and (fields := _stat(folder)) is not None:
@@ -35,7 +35,10 @@ def read(roots: Mapping[str, int], proc: Path = Path("/proc")) -> Reading:
     children: dict[int, list[int]] = {}
     for pid, parent in parents.items():
         children.setdefault(parent, []).append(pid)
-    trees = {name: _tree(root, children) if root in spent else [] for name, root in roots.items()}
+    trees = {}
+    for name, found in roots.items():
+        pids = [found] if isinstance(found, int) else found
+        trees[name] = [each for pid in pids if pid in spent for each in _tree(pid, children)]
     return Reading(
         {name: sum(spent[pid] for pid in tree) for name, tree in trees.items()},
         {name: round(sum(_private_mb(proc / str(pid)) for pid in tree), 1) for name, tree in trees.items()},

@@ -15,6 +15,7 @@ ACCEPTED = (
 )
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 2\r\n\r\n{}"
 BUSY_FOR_EVER = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\n{}"
+BIDS = (("NSE:INFY", "1121.00"), ("NSE:TCS", "2302.00"))
 
 Answer = Callable[[asyncio.Transport, bytes], None]
 
@@ -37,7 +38,9 @@ def load(answer: Answer, **plan: Any) -> Tally:
         server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         try:
-            return await run(Plan(host="127.0.0.1", port=port, api_key="k", accounts=("a", "b"), **plan))
+            return await run(
+                Plan(host="127.0.0.1", port=port, api_key="k", accounts=("a", "b"), instruments=BIDS, **plan)
+            )
         finally:
             server.close()
 
@@ -144,11 +147,12 @@ def test_what_is_accepted_is_written_down(tmp_path):
 
 
 def test_a_body_has_as_many_lines_as_asked_and_each_account_its_own():
-    plan = Plan(host="h", port=1, api_key="k", accounts=("a", "b"), lines=20)
+    plan = Plan(host="h", port=1, api_key="k", accounts=("a", "b"), instruments=BIDS, lines=20)
 
     bodies = [after for _, after in request_parts(plan)]
 
     assert [body.count(b"correlationId") for body in bodies] == [20, 20]
+    assert bodies[0].count(b'"instrument":"NSE:INFY"') == bodies[0].count(b'"price":"1121.00"') == 10
     assert bodies[0].count(b'"account":"a"') == bodies[1].count(b'"account":"b"') == 20
 
 
