@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -16,6 +16,7 @@ from brokers.simulator.book import SimOrder
 from brokers.simulator.clock import Clock
 from brokers.simulator.exchange import AlreadyFinal, BeingProcessed, Exchange
 from brokers.simulator.faults import Fault, Faults
+from brokers.simulator.judge import account_row, order_row, state_rows
 from brokers.simulator.limits import Windows
 from brokers.simulator.service import Service
 from brokers.simulator.starters import more_accounts
@@ -132,7 +133,7 @@ class Control:
         return self._get_faults(request)
 
     def _get_accounts(self, request: Request) -> Any:
-        return [_account_row(account) for account in self._exchange.accounts]
+        return [account_row(account) for account in self._exchange.accounts]
 
     def _post_accounts(self, request: Request) -> Any:
         """One account with the words given, or `count` more of a broker with made-up ones."""
@@ -146,13 +147,13 @@ class Control:
                 setattr(account, word, str(body[word]))
             self._set_facts(account, body)
             self._exchange.add_account(account)
-        return [_account_row(account) for account in made]
+        return [account_row(account) for account in made]
 
     def _put_account(self, request: Request, user_id: str) -> Any:
         account = self._account(user_id)
         self._set_facts(account, _object(request, _ACCOUNT_FACTS))
         self._exchange.journal.account(account)
-        return _account_row(account)
+        return account_row(account)
 
     def _set_facts(self, account: Account, body: dict[str, Any]) -> None:
         if "token_alive" in body:
@@ -178,7 +179,7 @@ class Control:
         for account in chosen:
             account.postback_url = body.get("url")
             self._exchange.journal.account(account)
-        return [_account_row(account) for account in chosen]
+        return [account_row(account) for account in chosen]
 
     def _get_orders(self, request: Request) -> Any:
         first = request.first
@@ -193,10 +194,7 @@ class Control:
 
     def _get_order(self, request: Request, order_id: str) -> Any:
         order = self._order(order_id)
-        rows = [
-            {"at": row.at, "status": row.status, "message": row.message, "filled": row.filled} for row in order.rows
-        ]
-        return order_row(order) | {"rows": rows}
+        return order_row(order) | {"rows": state_rows(order)}
 
     def _get_requests(self, request: Request) -> Any:
         return [
@@ -272,60 +270,6 @@ class Control:
 
 _ACCOUNT_WORDS = {"name", "user_id", "api_key", "api_secret", "access_token"}
 _ACCOUNT_FACTS = {"token_alive", "postback_url", "cash", "holdings"}
-
-
-def order_row(order: SimOrder) -> dict[str, Any]:
-    """The judge's own view: what is true, whatever the broker shows by now."""
-    ask, terms = order.ask, order.terms
-    return {
-        "order_id": order.order_id,
-        "tag": ask.tag,
-        "facade": order.facade,
-        "account": order.account,
-        "instrument": order.instrument.key,
-        "side": ask.side,
-        "product": ask.product,
-        "order_type": terms.order_type,
-        "validity": terms.validity,
-        "quantity": terms.quantity,
-        "price": str(terms.price),
-        "trigger_price": str(terms.trigger),
-        "state": order.status,
-        "final": order.is_final,
-        "message": order.message,
-        "filled": order.filled,
-        "average_price": str(order.average),
-        "accepted_at": order.accepted_at,
-        "visible_at": order.visible_at,
-        "day": order.day,
-        "modifications": order.modifications,
-        "fills": list(_fills(order)),
-    }
-
-
-def _fills(order: SimOrder) -> Iterator[dict[str, Any]]:
-    for trade in order.trades:
-        yield {"trade_id": trade.trade_id, "quantity": trade.quantity, "price": str(trade.price), "at": trade.at}
-
-
-def _account_row(account: Account) -> dict[str, Any]:
-    return {
-        "name": account.name,
-        "facade": account.facade,
-        "user_id": account.user_id,
-        "api_key": account.api_key,
-        "api_secret": account.api_secret,
-        "access_token": account.access_token,
-        "token_alive": account.token_alive,
-        "postback_url": account.postback_url,
-        "cash": str(account.cash.rupees),
-        "available": str(account.available.rupees),
-        "holdings": account.holdings,
-        "positions": [
-            {"instrument": key, "product": product, "net": position.net}
-            for (key, product), position in account.positions.items()
-        ],
-    }
 
 
 def _json(request: Request) -> Any:

@@ -89,6 +89,16 @@ def read_terms(line: dict[str, Any], old: Terms | None) -> Terms:
     return terms if old is None or terms.disclosed else replace(terms, disclosed=old.disclosed)
 
 
+def as_number(value: Any) -> Decimal:
+    """
+    Raises:
+        Refused: it is no number, or none that could be a price.
+    """
+    if not _is_number(value) or not 0 <= _number(value) <= _PRICE_MAX:
+        raise Refused(replace(BAD_INPUT, value=str(value)))
+    return _number(value)
+
+
 def find_term_problems(line: dict[str, Any]) -> Iterator[Problem]:
     """What is wrong with the fields that a place and a modify have in common."""
     yield from _word(line, "order_type", OrderType, "UDAPI1004", "UDAPI1056")

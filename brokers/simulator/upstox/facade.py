@@ -25,6 +25,7 @@ from brokers.simulator.upstox.answers import (
     failure,
     success,
 )
+from brokers.simulator.upstox.market import Market
 from brokers.simulator.upstox.orders import NAME, ORDER_ID_FORM, Orders
 from brokers.simulator.upstox.portfolio import Portfolio
 from brokers.simulator.upstox.reads import Reads, book_row_at
@@ -44,7 +45,9 @@ class Upstox:
         self.routes: Sequence[Route] = self._make_routes()
 
     def _make_routes(self) -> list[Route]:
-        orders, reads, portfolio = Orders(self._exchange), Reads(self._exchange), Portfolio(self._exchange)
+        exchange = self._exchange
+        orders, reads = Orders(exchange), Reads(exchange)
+        portfolio, market = Portfolio(exchange), Market(exchange)
 
         def writing(
             method: str, path: str, endpoint: str, do: Callable[[Call], Answer], *, places: bool = False
@@ -80,17 +83,15 @@ class Upstox:
             reading("/v2/portfolio/short-term-positions", "positions", portfolio.positions),
             reading("/v3/portfolio/mtf-positions", "positions", portfolio.mtf_positions),
             reading("/v2/portfolio/long-term-holdings", "holdings", portfolio.holdings),
-            reading("/v2/charges/brokerage", "charges", portfolio.brokerage),
-            reading("/v2/charges/margin", "margin", portfolio.margin, "POST"),
-            reading("/v3/market-quote/ltp", "quote", portfolio.last_prices_v3),
-            reading("/v2/market-quote/ltp", "quote", portfolio.last_prices_v2),
+            reading("/v2/charges/brokerage", "charges", market.brokerage),
+            reading("/v2/charges/margin", "margin", market.margin, "POST"),
+            reading("/v3/market-quote/ltp", "quote", market.last_prices_v3),
+            reading("/v2/market-quote/ltp", "quote", market.last_prices_v2),
             reading("/v2/logout", "logout", self._logout, "DELETE"),
             reading(f"{_STREAM}/authorize", "stream_authorize", self._authorize_stream),
             Route("GET", _STREAM, "stream", self._open_stream, "", needs_token=False),
             public("POST", "/v2/login/authorization/token", "token", self._log_in),
-            public(
-                "GET", "/market-quote/instruments/exchange/{name}.json.gz", "instruments", portfolio.instruments_file
-            ),
+            public("GET", "/market-quote/instruments/exchange/{name}.json.gz", "instruments", market.instruments_file),
         ]
 
     def account_of(self, request: Request) -> Account | None:

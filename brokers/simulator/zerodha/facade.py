@@ -31,6 +31,7 @@ from brokers.simulator.zerodha.answers import (
     failure,
     success,
 )
+from brokers.simulator.zerodha.market import Market
 from brokers.simulator.zerodha.orders import NAME, ORDER_ID_FORM, Orders
 from brokers.simulator.zerodha.portfolio import Portfolio
 from brokers.simulator.zerodha.reads import Reads, book_row, update
@@ -48,7 +49,9 @@ class Zerodha:
         self.routes: Sequence[Route] = self._make_routes()
 
     def _make_routes(self) -> list[Route]:
-        orders, reads, portfolio = Orders(self._exchange), Reads(self._exchange), Portfolio(self._exchange)
+        exchange = self._exchange
+        orders, reads = Orders(exchange), Reads(exchange)
+        portfolio, market = Portfolio(exchange), Market(exchange)
 
         def route(
             method: str,
@@ -73,14 +76,14 @@ class Zerodha:
             route("GET", "/user/margins/{segment}", "funds", portfolio.segment_margins),
             route("GET", "/portfolio/positions", "positions", portfolio.positions),
             route("GET", "/portfolio/holdings", "holdings", portfolio.holdings),
-            route("POST", "/margins/orders", "margin", portfolio.order_margins),
-            route("POST", "/margins/basket", "margin", portfolio.basket_margins),
-            route("POST", "/charges/orders", "charges", portfolio.charges),
-            route("GET", "/quote", "quote", portfolio.quotes, "quotes"),
-            route("GET", "/quote/ohlc", "quote", portfolio.ohlc, "quotes"),
-            route("GET", "/quote/ltp", "quote", portfolio.last_prices, "quotes"),
-            route("GET", "/instruments", "instruments", portfolio.instruments),
-            route("GET", "/instruments/{exchange}", "instruments", portfolio.instruments),
+            route("POST", "/margins/orders", "margin", market.order_margins),
+            route("POST", "/margins/basket", "margin", market.basket_margins),
+            route("POST", "/charges/orders", "charges", market.charges),
+            route("GET", "/quote", "quote", market.quotes, "quotes"),
+            route("GET", "/quote/ohlc", "quote", market.ohlc, "quotes"),
+            route("GET", "/quote/ltp", "quote", market.last_prices, "quotes"),
+            route("GET", "/instruments", "instruments", market.instruments),
+            route("GET", "/instruments/{exchange}", "instruments", market.instruments),
             route("POST", "/session/token", "token", self._log_in, "", needs_token=False),
             route("DELETE", "/session/token", "logout", self._log_out, "", needs_token=False),
             Route("GET", "/", "stream", self._open_stream, "", needs_token=False),
