@@ -27,7 +27,8 @@ class Stack:
         root: the run folder; one stack at a time.
         processes: gives what to run once urls and ports are known, both of which `stack.environment()` has.
         ports: names of further ports to choose, with the preferred number or None. A port called "web" is `base_url`.
-        prepare: migrates and seeds, before any process runs. What it returns is added to stack.json.
+        prepare: migrates and seeds, before any process runs, while RabbitMQ may still be starting. What it returns is
+            added to stack.json.
         vhosts: RabbitMQ's virtual hosts; the first one is in `queue_url`.
         fast: nothing is forced onto the disk (tests).
         environment: DATABASE_URL, RABBITMQ_URL and REDIS_URL in it are used instead of starting such a service.
@@ -84,15 +85,17 @@ class Stack:
             environment=self._environment,
             supervisor=self._supervisor,
         )
-        self._services.__enter__()
+        self._services.begin()
         before = self.folder.read_json("ports.json", {})
         preferred = {name: before.get(name, port) for name, port in self._wanted_ports.items()}
         self.ports = choose_ports(preferred)
         self.folder.write_json("ports.json", before | self.ports)
+        self._services.wait("postgres", "valkey")
         try:
             self.facts = dict(self._prepare(self))
         except Exception as error:
             raise ProcessFailed(f"preparing the database failed: {type(error).__name__}: {error}") from error
+        self._services.wait()
         processes = list(self._make_processes(self))
         self._names = [process.name for process in processes]
         for process in processes:

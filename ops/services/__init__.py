@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -56,6 +56,7 @@ class Services:
         self._fast, self._vhosts, self._say, self._environment = fast, vhosts, say, environment
         self._supervisor, self._is_guest = supervisor, supervisor is not None
         self._services: dict[str, Postgres | Valkey | RabbitMQ] = {}
+        self._starts: dict[str, Future[None]] = {}
         self.urls = Urls("", "", "", "", "")
 
     def __enter__(self) -> Self:
@@ -65,7 +66,8 @@ class Services:
                 raise FolderProblem(f"a stack is running in {self.folder.root} already")
             self._supervisor = Supervisor(self.folder, self._say)
         try:
-            self._up(self._supervisor)
+            self.begin()
+            self.wait()
         except BaseException:
             self.close()
             raise
@@ -76,8 +78,9 @@ class Services:
     ) -> None:
         self.close()
 
-    def _up(self, supervisor: Supervisor) -> None:
-        given, folder = self._environment, self.folder
+    def begin(self) -> None:
+        """Choose ports, which settles the urls, and start everything side by side; `wait` says when it is there."""
+        given, folder, supervisor = self._environment, self.folder, self.supervisor
         before = folder.read_json("ports.json", {})
         ports = choose_ports({name: before.get(name) for name in PORTS})
         folder.write_json("ports.json", before | ports)
@@ -96,10 +99,17 @@ class Services:
             redis_url=given.get("REDIS_URL") or valkey.url,
         )
         pool = ThreadPoolExecutor(3)
-        starts = [pool.submit(service.up) for service in self._services.values()]
+        self._starts = {name: pool.submit(service.up) for name, service in self._services.items()}
         pool.shutdown(wait=False)
-        for finished in wait(starts, return_when=FIRST_EXCEPTION).done:
-            finished.result()
+
+    def wait(self, *names: str) -> None:
+        """Wait until these are ready, or all; whichever service fails, it is told at once."""
+        pending = {start for name, start in self._starts.items() if name in names or not names}
+        while pending:
+            finished = wait(self._starts.values(), timeout=0.1, return_when=FIRST_EXCEPTION).done
+            for start in finished:
+                start.result()
+            pending -= finished
 
     def queue_url(self, vhost: str) -> str:
         """Of one of the virtual hosts asked for."""
