@@ -100,9 +100,9 @@ class Engine:
             return len(aside.failures)
         except _Failed as failed:
             return self._one_by_one(stage, failed)
-        full = len(claimed) == CLAIM_MAX
-        self._since[stage] = max(since, (claimed[-1].due_at if full else now) - SLACK)
-        return len(claimed)
+        seen_until = claimed.newest_due if len(claimed.commands) == CLAIM_MAX else now
+        self._since[stage] = max(since, seen_until - SLACK)
+        return len(claimed.commands)
 
     def _suspects(self, stage: str) -> int:
         """Commands that were in the hands of a worker that died: each alone."""
@@ -124,22 +124,24 @@ class Engine:
 
     def _alone(self, stage: str, claim: _Claim) -> bool:
         try:
-            return bool(self._pass(stage, claim))
+            return bool(self._pass(stage, claim).commands)
         except SetAside as aside:
             self._set_aside(stage, aside.failures)
         except _Failed as failed:
             self._set_aside(stage, {command.order_id: (command, failed.error) for command in failed.claimed})
         return True
 
-    def _pass(self, stage: str, claim: _Claim) -> list[Command]:
+    def _pass(self, stage: str, claim: _Claim) -> _Claimed:
         """One transaction: claim, lock, decide, record. Raises SetAside or _Failed with nothing recorded."""
         claim_id: int | None = None
         claimed: list[Command] = []
+        newest_due = _BEGINNING
         try:
             with self._desk.store.unit() as unit:
                 claimed = claim(unit)
                 if not claimed:
-                    return claimed
+                    return _Claimed(claimed, newest_due)
+                newest_due = claimed[-1].due_at  # deciding moves it
                 claim_id = self._open_claim(stage, claimed)
                 crash(f"{stage}.after_claim")
                 batch = Batch(at=self._desk.now())
@@ -165,7 +167,7 @@ class Engine:
         for broker in batch.books:
             self._desk.wakeups.wake(reports_stage(broker), deep=True)
         tell(self._desk, batch.news)
-        return claimed
+        return _Claimed(claimed, newest_due)
 
     def _open_claim(self, stage: str, claimed: Sequence[Command]) -> int | None:
         if self._desk.claim_store is None:
@@ -223,6 +225,14 @@ def give_up(command: Command, order: Order, batch: Batch) -> None:
     because = {"stage": command.stage, "tries": command.attempts, "deaths": command.deaths, "error": command.error}
     batch.change(order, advance(order, EventType.STUCK, Source.PIPELINE, batch.at, because=because))
     batch.news.add(order.intent_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    """What a pass had in hand, and when the newest of it had fallen due."""
+
+    commands: list[Command]
+    newest_due: datetime
 
 
 class _Failed(Exception):
