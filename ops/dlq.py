@@ -10,14 +10,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from cyclopts import Parameter
+from rich.console import RenderableType
 from rich.text import Text
 
 from ops.answers import Json
 from ops.exits import Ended, Exit, Failed
 from ops.operating import DEFAULTS, Options, open_desk
 from ops.screen import Screen
-from ops.show import Column, grid, moment, state
-from ops.story import facts
+from ops.show import Column, grid, moment, short, state
+from ops.story import facts, timeline
 
 if TYPE_CHECKING:
     from pipeline.desk import Desk
@@ -38,7 +39,7 @@ class DeadLetters(Protocol):
 
 
 COLUMNS = (
-    Column("order", lambda item: str(item.get("orderId"))),
+    Column("order", lambda item: short(item.get("orderId"))),
     Column("stage", lambda item: str(item.get("stage"))),
     Column("since (IST)", lambda item: moment(item.get("since")), keep=5),
     Column("tries", lambda item: str(item.get("attempts", "")), keep=4, right=True),
@@ -69,7 +70,7 @@ def dlq_list(*, stage: str | None = None, options: Options = DEFAULTS) -> Exit:
             screen.result({"stuck": []}, Text("nothing is stuck", style="green"))
             return Exit.OK
         errors = [
-            Text(f"{str(item.get('orderId'))[-8:]}  {item.get('error') or 'no error was recorded'}") for item in items
+            Text(f"{short(item.get('orderId'))}  {item.get('error') or 'no error was recorded'}") for item in items
         ]
         screen.result({"stuck": items}, grid(items, COLUMNS, width=screen.out.width), Text(""), *errors)
         return Exit.OK
@@ -102,7 +103,7 @@ def dlq_requeue(order_id: str, /, *, reason: str, operator: str | None = None, o
         stage = letters.requeue(desk, full_id, who, _given(reason))
         screen.result(
             {"orderId": full_id, "requeued": True, "stage": stage, "operator": who, "reason": reason},
-            Text(f"order {full_id} goes on at {stage}; to follow: trader order explain {full_id[-8:]}"),
+            Text(f"order {full_id} goes on at {stage}; to follow: trader order explain {short(full_id)}"),
         )
         return Exit.OK
 
@@ -172,14 +173,16 @@ def _given(reason: str) -> str:
     return reason.strip()
 
 
-def _in_words(document: Json) -> list[Text]:
+def _in_words(document: Json) -> list[RenderableType]:
     item = document.get("item", document)
-    lines = [Text.assemble((f"{name:<12}", "bold"), str(value)) for name, value in item.items() if value is not None]
-    for title in ("events", "attempts"):
-        rows = document.get(title) or []
-        if rows:
-            lines += [Text(""), Text(title, style="bold"), *(Text(f"  {facts(row)}") for row in rows)]
-    return lines
+    parts: list[RenderableType] = [
+        Text.assemble((f"{name:<12}", "bold"), str(value)) for name, value in item.items() if value is not None
+    ]
+    if document.get("events"):
+        parts += [Text(""), timeline(item, document["events"])]
+    if document.get("attempts"):
+        parts += [Text(""), Text("calls", style="bold"), *(Text(f"  {facts(call)}") for call in document["attempts"])]
+    return parts
 
 
 def plain(value: Any) -> Any:

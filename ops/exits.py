@@ -18,9 +18,10 @@ class Exit(IntEnum):
 class Failed(Exception):
     """A command that can't go on: its exit code, what happened, and what the reader can do about it."""
 
-    def __init__(self, exit_code: Exit, message: str, *, mend: str = "", code: str = "ERROR") -> None:
+    def __init__(self, exit_code: Exit, message: str, *, mend: str = "", code: str = "") -> None:
         super().__init__(message)
-        self.exit_code, self.message, self.mend, self.code = exit_code, message, mend, code
+        self.exit_code, self.message, self.mend = exit_code, message, mend
+        self.code = code or exit_code.name
 
 
 class Ended(Exception):

@@ -16,7 +16,7 @@ from ops.exits import Exit, Failed
 from ops.orderfile import OrderFile, read_orders
 from ops.progress import progress_on
 from ops.session import DEFAULTS, Options, Session, session
-from ops.show import CHANGED, LINE, ORDER_COLUMNS, grid, reasons, state
+from ops.show import CHANGED, LINE, ORDER_COLUMNS, grid, reason, reasons, short, state
 from ops.watching import exit_of, follow, only_stuck
 
 if TYPE_CHECKING:
@@ -144,7 +144,8 @@ def show_intent(here: Session, intent: Json, *, about: Json | None = None) -> No
         {**intent, **(about or {})}, head, Text(""), grid(orders, (LINE, *ORDER_COLUMNS, CHANGED), width=wide), *parts
     )
     if orders and not here.screen.json:
-        here.screen.note(f"one order's whole story: trader order explain {str(orders[0].get('orderId'))[-8:]}")
+        worth_telling = next((order for order in orders if reason(order)), orders[0])
+        here.screen.note(f"one order's whole story: trader order explain {short(worth_telling.get('orderId'))}")
 
 
 def _as_it_stands(client: Client, intent: Json) -> Json:

@@ -202,7 +202,7 @@ def _sentence(order: Json) -> str:
     if work.get("stage") and work.get("state") != "DONE":
         words.append(f"in {work['stage']}" + ("" if work.get("state") in PLAIN_WORK else f" ({work.get('state')})"))
     if order.get("broker"):
-        words.append(f"at {order['broker']}")
+        words.append(f"{'for' if order.get('state') in UNSENT else 'at'} {order['broker']}")
     if order.get("filledQuantity"):
         words.append(f"filled {order['filledQuantity']} of {order.get('quantity')}")
     if reason(order):

@@ -7,6 +7,7 @@ import os
 import sys
 
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from ops.answers import Json
 from ops.exits import Failed
@@ -38,8 +39,9 @@ class Screen:
 
     def failure(self, failed: Failed, *, lines: tuple[str, ...] = (), document: Json | None = None) -> None:
         """What went wrong, where, and the mend; with `json` the document on standard output, too."""
-        self.err.print(f"[bold red]error[/] [bold]{failed.code}[/]", end=" ", highlight=False)
-        self.err.print(failed.message, markup=False, highlight=False, soft_wrap=True)
+        code = "" if failed.code == failed.exit_code.name else f" {failed.code}"
+        told = Text.assemble(("error", "bold red"), (code, "bold"), ": ", failed.message)
+        self.err.print(told, highlight=False, soft_wrap=True)
         for line in (*lines, *failed.mend.splitlines()):
             self.err.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
         if self.json:

@@ -36,7 +36,9 @@ SENTENCES = {
     "REJECTED": "rejected",
     "EXPIRED": "the day ended first",
     "STUCK": "its stage gave up; an operator must look",
+    "REQUEUED": "sent back to its stage",
 }
+SOURCELESS = ("UNKNOWN", "NOT_SENT")  # that an answer is missing isn't told by anybody
 SOURCES = {
     "CLIENT": "by the client",
     "PIPELINE": "",
@@ -53,7 +55,7 @@ SOURCES = {
 
 def story(order: Json, events: Sequence[Json], trades: Sequence[Json], *, width: int) -> list[RenderableType]:
     """The order, its timeline, its fills, its charges, how it ended."""
-    parts: list[RenderableType] = [*_heading(order), Text(""), _timeline(order, events)]
+    parts: list[RenderableType] = [*_heading(order), Text(""), timeline(order, events)]
     if trades:
         parts += [Text(""), Text("fills", style="bold"), grid(trades, _FILL_COLUMNS, width=width)]
     charges = _charges(order, events)
@@ -81,10 +83,13 @@ def _heading(order: Json) -> list[Text]:
 _WHERE = {"broker": "at", "account": "account", "brokerOrderId": "their number", "brokerTag": "our tag"}
 
 
-def _timeline(order: Json, events: Sequence[Json]) -> Table:
+def timeline(order: Json, events: Sequence[Json]) -> Table:
+    """What happened, event by event, with the time between them where it is known."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("time (IST)", no_wrap=True)
-    table.add_column("after", justify="right", no_wrap=True, style="bright_black")
+    timed = any(event.get("at") for event in events)
+    if timed:
+        table.add_column("time (IST)", no_wrap=True)
+        table.add_column("after", justify="right", no_wrap=True, style="bright_black")
     table.add_column("event", no_wrap=True)
     table.add_column("what happened", overflow="fold")
     known: dict[str, Any] = {"quantity": order.get("quantity"), "broker": order.get("broker") or "the broker"}
@@ -95,7 +100,8 @@ def _timeline(order: Json, events: Sequence[Json]) -> Table:
         known["broker"] = str(known["broker"]).upper() if "broker" in (detail.get("set") or {}) else known["broker"]
         at = parse_time(event.get("at"))
         between = duration((at - before).total_seconds()) if at and before else ""
-        table.add_row(clock(event.get("at")), between, _event_name(event), Group(*_told(event, detail, known)))
+        times = (clock(event.get("at")), between) if timed else ()
+        table.add_row(*times, _event_name(event), Group(*_told(event, detail, known)))
         before = at or before
     return table
 
@@ -108,6 +114,7 @@ def _event_name(event: Json) -> Text:
 def _told(event: Json, detail: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[RenderableType]:
     """The event's sentence, then what its detail adds: a line per verdict, the rest as facts."""
     source = SOURCES.get(str(event.get("source")), str(event.get("source") or ""))
+    source = "" if event.get("type") in SOURCELESS else source
     sentence = SENTENCES.get(str(event.get("type")), "").format_map(_Words(known))
     yield Text(", ".join(words for words in (sentence, source) if words))
     if isinstance(detail.get("request"), Mapping):

@@ -33,17 +33,17 @@ def test_json_is_one_document_on_standard_output_and_everything_else_on_standard
 
 
 @pytest.mark.parametrize(
-    ("fates", "exit_code", "status"),
+    ("fates", "exit_code", "status", "timeout"),
     [
-        ({"leg-1": is_rejected}, 3, "PARTIAL"),
-        ({"leg-1": is_rejected, "leg-2": is_rejected}, 4, "REJECTED"),
-        ({"leg-2": becomes_unknown}, 5, "RUNNING"),
+        ({"leg-1": is_rejected}, 3, "PARTIAL", "60"),
+        ({"leg-1": is_rejected, "leg-2": is_rejected}, 4, "REJECTED", "60"),
+        ({"leg-2": becomes_unknown}, 5, "RUNNING", "0.2"),
     ],
 )
-def test_the_exit_code_tells_how_the_lines_ended(fake, run_trader, orders_file, fates, exit_code, status):
+def test_the_exit_code_tells_how_the_lines_ended(fake, run_trader, orders_file, fates, exit_code, status, timeout):
     fake.fates.update(fates)
 
-    ran = run_trader(*PLACE, orders_file({}, {}), "--json", "--timeout", "0.3")
+    ran = run_trader(*PLACE, orders_file({}, {}), "--json", "--timeout", timeout)
 
     assert ran.code == exit_code
     assert ran.document["status"] == status
