@@ -38,6 +38,7 @@ BROKER = "fake"
 ACCOUNTS = tuple(
     SandboxAccount(f"FK{number:04d}", BROKER, "key", "secret", "token", limit_paise=10**13) for number in range(1, 5)
 )
+POLICY = Policy(3, (60_000, 60_000))
 STAGES = ("validate", "risk", "margin", "route")
 PATIENCE_S = 15.0
 
@@ -286,7 +287,7 @@ class House:
 
 def steps(**judges: Callable[[Order, Facts], Verdict]) -> tuple[Step, ...]:
     """The four stages; those not given let every order pass."""
-    return tuple(Step(name, Policy(3, (1, 5)), judges.get(name, proceed)) for name in STAGES)
+    return tuple(Step(name, POLICY, judges.get(name, proceed)) for name in STAGES)
 
 
 def proceed(_order: Order, _facts: Facts) -> Verdict:
