@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from domain.errors import StoreAway
+from store.json import storable
 
 # By-key plans for every statement of the pipeline. A statement prepared while a table was empty would otherwise keep
 # its sequential scan until the next analyze; all our hot statements touch rows by key, so nested loops over indexes
@@ -130,7 +131,7 @@ def array(values: Sequence[object]) -> str:
 
 def text_array(values: Sequence[str | None]) -> str:
     """A PostgreSQL array literal of any text."""
-    return "{" + ",".join(["NULL" if value is None else _quoted(value) for value in values]) + "}"
+    return storable("{" + ",".join(["NULL" if value is None else _quoted(value) for value in values]) + "}")
 
 
 def _quoted(value: str) -> str:
