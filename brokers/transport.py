@@ -19,7 +19,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,24 +27,19 @@ from urllib.parse import urlsplit
 import httpcore2
 
 from brokers.answers import Unfit, parse_json, unpack
+from brokers.sockets import WRITE_S, Exchange, Network, TooLate, here
+from brokers.sockets import Deadline as Deadline
+from brokers.sockets import boot_clock as boot_clock
 
 log = logging.getLogger(__name__)
 
 CONNECT_S = 3.0
 POOL_S = 1.0  # for one of our own connections to come free
-WRITE_S = 5.0
 KEEP_IDLE_S = 20.0  # shorter than any broker's own idle limit, so that it isn't the broker who closes first
 CONNECTIONS = 32
 ANSWER_MAX_BYTES = 1_000_000
 BOOK_MAX_BYTES = 32_000_000  # 5,000 orders, a broker's daily cap, come to 5 MB
 TEXT_KEPT = 500
-
-_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def boot_clock() -> float:
-    """Seconds since the machine started; goes on while the process or the machine sleeps, never jumps."""
-    return time.clock_gettime(_BOOT_CLOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +65,6 @@ Answer = Answered | NeverSent | Lost
 
 
 @dataclass(frozen=True, slots=True)
-class Deadline:
-    """When a call must be over, and until when its first byte may leave; both on the boot clock."""
-
-    ends: float
-    send_by: float
-
-    @classmethod
-    def within(cls, timeout_s: float, *, send_by: float | None = None) -> Deadline:
-        ends = boot_clock() + timeout_s
-        return cls(ends, ends if send_by is None else min(ends, send_by))
-
-
-@dataclass(frozen=True, slots=True)
 class Call:
     """What a watcher is told of a call; it carries no secret."""
 
@@ -93,7 +75,7 @@ class Call:
 def _nothing(point: str) -> None: ...
 
 
-crash: Callable[[str], None] = _nothing  # a chaos run sets it; the points are in `Connection.read` and `Wire.call`
+crash: Callable[[str], None] = _nothing  # a chaos run sets it; points before and after the bytes, and after the answer
 watchers: list[Callable[[Call, Answer], None]] = []  # told of each call's end: tracing, metrics, circuits
 
 
@@ -125,15 +107,15 @@ class Wire:
         answer_max_bytes: int = ANSWER_MAX_BYTES,
     ) -> Answer:
         """One request and its answer. `target` is path and query, escaped. Raises nothing but an interrupt."""
-        exchange = _Exchange(deadline)
-        _here.exchange = exchange
+        exchange = Exchange(deadline, crash)
+        here.exchange = exchange
         try:
             answer: Answer = self._exchange(method, target, headers, content, deadline, answer_max_bytes)
         except Exception as error:  # noqa: BLE001 - whatever it was, what counts is whether bytes left
             why = _told(error)
             answer = Lost(why) if exchange.wrote else NeverSent(why)
         finally:
-            _here.exchange = None
+            here.exchange = None
         crash("broker.after_answer")
         self._tell(Call(self.broker, operation), answer)
         return answer
@@ -206,7 +188,7 @@ class Wire:
                         ssl_context=self._tls,
                         max_connections=CONNECTIONS,
                         keepalive_expiry=KEEP_IDLE_S,
-                        network_backend=_Network(),
+                        network_backend=Network(),
                     )
                     self._pid = os.getpid()
                     weakref.finalize(self, self._pool.close).atexit = False
@@ -221,88 +203,9 @@ class Wire:
                 log.warning("a watcher of broker calls failed", extra={"operation": call.operation}, exc_info=True)
 
 
-@dataclass(slots=True)
-class _Exchange:
-    """The call that this thread has under way."""
-
-    deadline: Deadline
-    wrote: bool = field(default=False)
-
-    def left_s(self, cap_s: float | None, late: type[httpcore2.TimeoutException]) -> float:
-        left = self.deadline.ends - boot_clock()
-        if left <= 0:
-            raise late
-        return left if cap_s is None else min(left, cap_s)
-
-
-class _Here(threading.local):
-    exchange: _Exchange | None = None
-
-
-_here = _Here()
-
-
-class _TooLate(Exception):
-    """The lease was over before the first byte could leave."""
-
-
-class Connection(httpcore2.NetworkStream):
-    """A connection that holds a request back until all of it is there, then sends it, if it isn't too late."""
-
-    def __init__(self, stream: httpcore2.NetworkStream) -> None:
-        self._stream = stream
-        self._unsent = bytearray()
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._unsent += buffer
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        exchange = _here.exchange
-        assert exchange is not None
-        if self._unsent:
-            request, self._unsent = bytes(self._unsent), bytearray()
-            if boot_clock() >= exchange.deadline.send_by:
-                raise _TooLate
-            crash("broker.before_send")
-            left_s = exchange.left_s(WRITE_S, httpcore2.WriteTimeout)
-            exchange.wrote = True
-            self._stream.write(request, left_s)
-            crash("broker.after_send")
-        return self._stream.read(max_bytes, exchange.left_s(timeout, httpcore2.ReadTimeout))
-
-    def start_tls(
-        self, ssl_context: SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore2.NetworkStream:
-        exchange = _here.exchange
-        assert exchange is not None
-        left_s = exchange.left_s(timeout, httpcore2.ConnectTimeout)
-        return Connection(self._stream.start_tls(ssl_context, server_hostname, left_s))
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-
-class _Network(httpcore2.SyncBackend):
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore2.NetworkStream:
-        exchange = _here.exchange
-        assert exchange is not None
-        left_s = exchange.left_s(timeout, httpcore2.ConnectTimeout)
-        return Connection(super().connect_tcp(host, port, left_s, local_address, socket_options))
-
-
 # The words for each end of a call. Only network errors add their own text: a protocol error's may quote our headers.
 _WORDS: tuple[tuple[type[Exception], str], ...] = (
-    (_TooLate, "the time to send it was over"),
+    (TooLate, "the time to send it was over"),
     (Unfit, ""),
     (httpcore2.ConnectTimeout, "no connection in time"),
     (httpcore2.PoolTimeout, "no connection of ours came free in time"),

@@ -15,7 +15,7 @@ import loopback as far
 import pytest
 from loopback import loopback
 
-from brokers import transport
+from brokers import sockets, transport
 from brokers.transport import Answered, Call, Deadline, Lost, NeverSent, Wire, boot_clock
 
 SECRET = "s3cr3t-token"
@@ -209,10 +209,25 @@ def test_a_lease_that_ends_while_connecting_sends_nothing(monkeypatch: pytest.Mo
 
         def slow(self: httpcore2.SyncBackend, *args: object, **kwargs: object) -> object:
             stream = connect(self, *args, **kwargs)
-            monkeypatch.setattr(transport, "boot_clock", lambda: now + 1.5)
+            monkeypatch.setattr(sockets, "boot_clock", lambda: now + 1.5)
             return stream
 
         monkeypatch.setattr(httpcore2.SyncBackend, "connect_tcp", slow)
+        answer = post(broker.url, timeout_s=2.0, send_by=now + 1.0)
+
+    assert answer == NeverSent("the time to send it was over")
+    assert broker.heard == []
+
+
+def test_a_process_that_was_stopped_over_its_lease_sends_nothing(monkeypatch: pytest.MonkeyPatch):
+    now = boot_clock()
+    with loopback(far.answer(200, "{}")) as broker:
+
+        def stopped(point: str) -> None:
+            if point == "broker.before_send":
+                monkeypatch.setattr(sockets, "boot_clock", lambda: now + 60)
+
+        monkeypatch.setattr(transport, "crash", stopped)
         answer = post(broker.url, timeout_s=2.0, send_by=now + 1.0)
 
     assert answer == NeverSent("the time to send it was over")
@@ -368,9 +383,9 @@ def test_a_request_leaves_in_one_piece():
         def get_extra_info(self, info: str) -> object:
             return None
 
-    class Network(transport._Network):
+    class Network(sockets.Network):
         def connect_tcp(self, *args: object, **kwargs: object) -> httpcore2.NetworkStream:
-            return transport.Connection(Stream())
+            return sockets.Connection(Stream())
 
     wire = Wire("test", "http://127.0.0.1:9")
     wire._pool, wire._pid = httpcore2.ConnectionPool(network_backend=Network()), os.getpid()
