@@ -10,7 +10,6 @@ from typing import Any
 
 from ops.child import Process
 from ops.console import Say, silence
-from ops.preparing import prepare as prepare_stack
 from ops.probes import http_ok
 from ops.stack import Stack
 
@@ -29,18 +28,28 @@ Prepare = Callable[[Stack], Mapping[str, Any]]
 def coordinator_stack(
     root: Path,
     *,
-    prepare: Prepare = prepare_stack,
+    prepare: Prepare | None = None,
     fast: bool = False,
     say: Say = silence,
     environment: Mapping[str, str] = os.environ,
 ) -> Stack:
-    """The whole system: every process of the Procfile, and the simulated brokers it talks to."""
+    """The whole system: every process of the Procfile, and the simulated brokers it talks to.
+
+    `prepare` stands in for the usual migration and seeding (ops/preparing.py).
+    """
 
     def prepared(stack: Stack) -> dict[str, Any]:
         simulators = {name: simulator_url(stack, name) for name in (*SIMULATED, "control")}
-        return {"simulators": simulators} | dict(prepare(stack))
+        return {"simulators": simulators} | dict((prepare or usual_preparation())(stack))
 
     return Stack(root, processes, ports=PORTS, prepare=prepared, fast=fast, say=say, environment=environment)
+
+
+def usual_preparation() -> Prepare:
+    """Imported only when it is needed: by then the servers are starting, and the import takes as long as they do."""
+    from ops.preparing import prepare
+
+    return prepare
 
 
 def processes(stack: Stack) -> list[Process]:
