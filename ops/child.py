@@ -37,6 +37,7 @@ class Process:
     stop_group: bool = True  # False: only the leader is asked, which then stops its own children in its own order
     user: tuple[int, int] | None = None  # run as this (user id, group id)
     folder: Path | None = None
+    needs_queue: bool = True  # False: may start while RabbitMQ, the slowest of the services, is still starting
 
 
 class Child:

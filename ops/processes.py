@@ -14,6 +14,7 @@ from ops.probes import http_ok
 from ops.stack import Stack
 
 PROJECT = Path(__file__).resolve().parent.parent
+WITHOUT_QUEUE = ("web", "clock")  # they take intents and keep time while RabbitMQ is away
 SIMULATED = ("upstox", "zerodha")
 PORTS: Mapping[str, int | None] = {
     "web": 8000,
@@ -53,7 +54,7 @@ def usual_preparation() -> Prepare:
 
 
 def processes(stack: Stack) -> list[Process]:
-    """The simulator and every line of the Procfile; all of them start side by side, none needs another to start."""
+    """The simulator and every line of the Procfile; side by side: none needs another to start."""
     ready = stack.folder.root / "ready"
     ready.mkdir(mode=0o700, exist_ok=True)
     brokers = {f"{name.upper()}_BASE_URL": simulator_url(stack, name) for name in SIMULATED}
@@ -69,6 +70,7 @@ def processes(stack: Stack) -> list[Process]:
                 ready=http_ok(f"{stack.base_url}/readyz") if is_web else None,
                 ready_file=None if is_web else ready / name,
                 folder=PROJECT,
+                needs_queue=name not in WITHOUT_QUEUE,
             )
         )
     return found
@@ -79,7 +81,7 @@ def simulator(stack: Stack, ready: Path) -> Process:
     ports = {f"SIMULATOR_{name.upper()}_PORT": stack.ports[f"simulator-{name}"] for name in (*SIMULATED, "control")}
     env = stack.environment(**ports, SIMULATOR_STATE=stack.folder.root / "simulator.json")
     command = ["python", "-m", "brokers.simulator"]
-    return Process("simulator", command, env=env, ready_file=ready / "simulator", folder=PROJECT)
+    return Process("simulator", command, env=env, ready_file=ready / "simulator", folder=PROJECT, needs_queue=False)
 
 
 def simulator_url(stack: Stack, name: str) -> str:

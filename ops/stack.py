@@ -95,11 +95,15 @@ class Stack:
             self.facts = dict(self._prepare(self))
         except Exception as error:
             raise ProcessFailed(f"preparing the database failed: {type(error).__name__}: {error}") from error
-        self._services.wait()
         processes = list(self._make_processes(self))
         self._names = [process.name for process in processes]
         for process in processes:
-            self._supervisor.start(process)
+            if not process.needs_queue:
+                self._supervisor.start(process)
+        self._services.wait()
+        for process in processes:
+            if process.needs_queue:
+                self._supervisor.start(process)
         self._supervisor.wait_ready(*self._names)
         self._is_up = True
         self._write_state()
