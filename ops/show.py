@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
+from typing import Literal
 
 from rich.cells import cell_len
 from rich.table import Table
@@ -43,36 +44,47 @@ Cell = Callable[[Json], Text | str]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column; where the terminal is narrow, those with the smallest `keep` go first."""
+    """One column; where the terminal is narrow, it is cut to `least`, and those with the smallest `keep` go first."""
 
     title: str
     cell: Cell
     keep: int = KEPT
     right: bool = False
+    least: int | None = None
 
 
 def grid(rows: Sequence[Json], columns: Sequence[Column], *, width: int, hide_empty: bool = True) -> Table:
-    """A table of at most `width` cells, with as many of the columns as fit; a live one keeps its empty ones, to be calm."""
+    """A table of at most `width` cells, as many of its columns as fit; a live one keeps its empty ones, to be calm."""
     cells = {column: [_text(column.cell(row)) for row in rows] for column in columns}
-    widths = {column: max([cell_len(column.title), *(text.cell_len for text in cells[column])]) for column in columns}
+    wanted = {column: max([cell_len(column.title), *(text.cell_len for text in cells[column])]) for column in columns}
     shown = [
         column
         for column in columns
         if not hide_empty or column.keep == KEPT or any(text.plain for text in cells[column])
     ]
-    gap = 2
-    while len(shown) > 1 and sum(widths[column] for column in shown) + gap * (len(shown) - 1) > width:
-        if gap == 2:
-            gap = 1
-            continue
+    while (fitted := _fit({column: wanted[column] for column in shown}, width)) is None and len(shown) > 1:
         shown.remove(min(shown, key=lambda column: column.keep))
-        gap = 2
+    gap, widths = fitted or (1, wanted)
     table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="bold", show_edge=False)
     for column in shown:
-        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
+        justify: Literal["right", "left"] = "right" if column.right else "left"
+        table.add_column(column.title, justify=justify, no_wrap=True, max_width=widths[column], overflow="ellipsis")
     for index in range(len(rows)):
         table.add_row(*(cells[column][index] for column in shown))
     return table
+
+
+def _fit(wanted: Mapping[Column, int], width: int) -> tuple[int, dict[Column, int]] | None:
+    """The gap between columns and each one's width, roomy where there is room; None where even cutting doesn't do."""
+    widths, gaps = dict(wanted), len(wanted) - 1
+    for gap in (2, 1):
+        if sum(widths.values()) + gap * gaps <= width:
+            return gap, widths
+    for column in widths:
+        over = sum(widths.values()) + gaps - width
+        if column.least is not None and over > 0:
+            widths[column] = max(min(widths[column], column.least), widths[column] - over)
+    return (1, widths) if sum(widths.values()) + gaps <= width else None
 
 
 def _text(cell: Text | str) -> Text:
@@ -83,7 +95,7 @@ def _text(cell: Text | str) -> Text:
 
 ORDER_COLUMNS = (
     Column("order", lambda order: short(order.get("orderId")), keep=6),
-    Column("leg", lambda order: Text(str(order.get("correlationId") or ""), overflow="ellipsis"), keep=4),
+    Column("leg", lambda order: str(order.get("correlationId") or ""), keep=5, least=8),
     Column("instrument", lambda order: str(order.get("instrument") or "")),
     Column("side", lambda order: side(order)),
     Column("quantity", lambda order: number(order.get("quantity")), right=True),
@@ -92,7 +104,7 @@ ORDER_COLUMNS = (
     Column("broker", lambda order: str(order.get("broker") or ""), keep=7),
     Column("account", lambda order: str(order.get("account") or ""), keep=0),
     Column("filled", lambda order: number(order.get("filledQuantity")), keep=8, right=True),
-    Column("average", lambda order: price(order.get("averagePrice")), keep=5, right=True),
+    Column("average", lambda order: price(order.get("averagePrice")), keep=4, right=True),
     Column("reason", lambda order: Text(reason_code(order), style="red"), keep=3),
 )
 LINE = Column("#", lambda order: str(int(order.get("line", 0)) + 1), right=True)

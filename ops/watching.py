@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from domain.lifecycle import OrderState
+from domain.orders import OrderType
 from ops.answers import Json, Lost, NotReached, Problem
 from ops.exits import Exit
 from ops.progress import SETTLED, Progress
@@ -17,6 +19,7 @@ QUICK_FOR_S = 5.0  # so long each step of an order is looked for
 QUICK_PAUSE_S = 0.15
 LONG_POLLS_S = ((30.0, 1), (float("inf"), 3))  # after it: until this age, waits of so many seconds at the server
 RETRY_PAUSE_S = 1.0
+LINGER_S = 2.0  # so long a settled order that the market is just filling is followed on
 
 
 def follow(
@@ -30,21 +33,21 @@ def follow(
 ) -> Json:
     """The intent as last seen: settled, or as it stood when the time was over.
 
-    It ends early when all that isn't settled is stuck and waits for an operator. A lost connection ends nothing: the
-    orders go on without us, and we ask again.
+    Orders that the market is just filling are given a moment more. It ends early when all that isn't settled is stuck
+    and waits for an operator. A lost connection ends nothing: the orders go on without us, and we ask again.
 
     Raises:
         Problem: the coordinator refuses to show the intent.
     """
     started = clock()
+    deadline, settled = started + timeout_s, False
     progress.show(intent)
     while True:
-        age = clock() - started
-        wait_s = _wait_s(age, timeout_s - age)
+        wait_s = 0 if settled else _wait_s(clock() - started, deadline - clock())
+        delay = 0.0 if wait_s else QUICK_PAUSE_S
         try:
             intent = _merged(intent, client.intent(intent["intentId"], wait_s=wait_s))
             progress.show(intent)
-            delay = 0.0 if wait_s else QUICK_PAUSE_S
         except (NotReached, Lost) as error:
             progress.note(f"{error}; the orders go on, asking again")
             delay = RETRY_PAUSE_S
@@ -53,8 +56,10 @@ def follow(
                 raise
             progress.note(f"{problem}; asking again")
             delay = problem.retry_after_s or RETRY_PAUSE_S
-        left = timeout_s - (clock() - started)
-        if is_settled(intent) or only_stuck(intent) or left <= 0:
+        if is_settled(intent) and not settled:
+            deadline, settled = min(deadline, clock() + LINGER_S), True
+        left = deadline - clock()
+        if left <= 0 or only_stuck(intent) or (settled and not about_to_end(intent)):
             return intent
         pause(min(delay, left))
 
@@ -73,6 +78,15 @@ def exit_of(intent: Json) -> Exit:
 
 def is_settled(intent: Json) -> bool:
     return intent.get("status") not in (None, "RUNNING")
+
+
+def about_to_end(intent: Json) -> bool:
+    """Whether the market is just filling one of the orders: in parts, or at any price."""
+    return any(
+        order.get("state") == OrderState.PARTIALLY_FILLED
+        or (order.get("state") == OrderState.OPEN and order.get("orderType") == OrderType.MARKET)
+        for order in intent.get("orders", [])
+    )
 
 
 def only_stuck(intent: Json) -> bool:

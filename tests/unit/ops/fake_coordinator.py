@@ -55,6 +55,11 @@ def rests(order: Json) -> list[Frame]:
     return [*fills(order)[:-1], {"state": "OPEN", "work": None}]
 
 
+def fills_in_parts(order: Json) -> list[Frame]:
+    *before, last = fills(order)
+    return [*before, {**last, "state": "PARTIALLY_FILLED", "filledQuantity": 1}, last]
+
+
 def is_rejected(order: Json) -> list[Frame]:
     text = "order value ₹15,12,500.00 is over ₹5,00,000.00"
     return [*intake()[:2], {"state": "REJECTED", "reason": {"code": "RISK_LIMIT", "text": text}, "work": None}]

@@ -84,6 +84,20 @@ def test_a_table_is_never_wider_than_its_terminal(width):
     assert "PARTIALLY_FILLED" in lines[1]
 
 
+def test_a_long_name_is_cut_before_a_column_goes(capsys):
+    order = an_order(
+        correlationId="reliance-delivery", instrument="NFO:NIFTY26NOVFUT", state="FILLED", broker="ZERODHA"
+    )
+    console = Console(width=60)
+    console.print(grid([order], (LINE, *ORDER_COLUMNS), width=60))
+
+    title, row = capsys.readouterr().out.splitlines()
+
+    assert "broker" in title
+    assert "relianc" in row
+    assert "…" in row
+
+
 def test_the_live_view_shows_the_unsettled_lines_when_the_screen_is_too_small(tmp_path):
     orders = [
         an_order(line=n, correlationId=f"leg-{n + 1}", state="FILLED" if n < 30 else "SENDING") for n in range(35)

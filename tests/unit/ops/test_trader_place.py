@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from fake_coordinator import becomes_unknown, gets_stuck, is_rejected, problem, rests
+from fake_coordinator import becomes_unknown, fills_in_parts, gets_stuck, is_rejected, problem, rests
 
 PLACE = ("order", "place-multi")
 
@@ -65,6 +65,23 @@ def test_waiting_ends_early_when_all_that_is_left_is_stuck(fake, run_trader, ord
     assert ran.code == 5
     assert "stuck in margin: no margin rule for this product" in ran.out
     assert "what isn't settled is stuck" in ran.err
+
+
+def test_an_order_that_is_just_being_filled_is_given_a_moment_more(fake, run_trader, orders_file):
+    fake.fates["leg-1"] = fills_in_parts
+
+    ran = run_trader(*PLACE, orders_file({}), "--json")
+
+    assert ran.document["orders"][0]["state"] == "FILLED"
+
+
+def test_an_order_that_stays_partly_filled_is_settled_all_the_same(fake, run_trader, orders_file, monkeypatch):
+    monkeypatch.setattr("ops.watching.LINGER_S", 0.01)
+    fake.fates["leg-1"] = lambda order: fills_in_parts(order)[:-1]
+
+    ran = run_trader(*PLACE, orders_file({}), "--json")
+
+    assert (ran.code, ran.document["orders"][0]["state"]) == (0, "PARTIALLY_FILLED")
 
 
 def test_no_wait_hands_in_and_says_how_to_follow(fake, run_trader, orders_file):
