@@ -27,6 +27,7 @@ class EventType(StrEnum):
     CANCELLED = "CANCELLED"
     REJECTED = "REJECTED"
     EXPIRED = "EXPIRED"
+    SLICED = "SLICED"  # cut into orders of at most the freeze quantity
     STUCK = "STUCK"  # the state stays; the work on it has stopped
     REQUEUED = "REQUEUED"  # by an operator, who takes it off the dead letters
 
@@ -74,6 +75,7 @@ FOLDED = (
     "reason",
     "blocked_paise",
     "exposure_paise",
+    "slices",
 )
 _DECIMALS = frozenset({"price", "trigger_price", "average_price"})
 
@@ -131,7 +133,8 @@ def fold(events: Iterable[tuple[int, str, str | None, str, Mapping[str, Any]]]) 
 
     Raises ValueError at a gap, or where an event begins in another state than the one before ended in.
     """
-    row: dict[str, Any] = {"filled_quantity": 0, "blocked_paise": 0, "exposure_paise": 0, "version": 1}
+    row: dict[str, Any] = dict.fromkeys(("filled_quantity", "blocked_paise", "exposure_paise", "slices"), 0)
+    row["version"] = 1
     state: str | None = None
     for expected, (seq, _, prev_state, new_state, detail) in enumerate(events):
         if seq != expected:

@@ -52,6 +52,8 @@ class Order:
     id: str
     intent_id: str
     line: int
+    parent_id: str | None = None  # of a slice: the order that was over the freeze quantity
+    slices: int = 0  # of a parent: how many it was cut into; its own figures are their sums
     correlation_id: str
     user_id: str
     instrument: str  # canonical, "NSE:INFY"
@@ -84,6 +86,10 @@ class Order:
     cancel_requested: bool = False
     accepted_at: datetime
     send_before: datetime  # past it, it is not sent any more
+
+    @property
+    def is_parent(self) -> bool:
+        return self.slices > 0
 
     @property
     def is_buy(self) -> bool:

@@ -18,6 +18,7 @@ CASH_PRODUCTS = frozenset({Product.CNC, Product.MIS, Product.MTF})
 UNPROTECTED = frozenset({OrderType.MARKET, OrderType.SL_M})  # which the exchange takes with market protection only
 PROTECTION_MAX = Decimal(25)  # percent
 PROTECTION_AUTOMATIC = Decimal(-1)  # as brokers write it: their own choice
+SLICES_MAX = 10  # what brokers' own slicing takes since 2026-04, under ten orders a second
 DISCLOSED_SHARE = 10  # at least one tenth of the quantity is shown
 
 
@@ -85,12 +86,13 @@ def quantity_breaches(order: Order, instrument: Instrument) -> Iterator[Breach]:
     quantity, lot = order.quantity, instrument.lot_size
     if quantity <= 0 or quantity % lot:
         yield Breach(Code.LOT_SIZE, f"quantity {quantity} is not a multiple of the lot of {lot}{_near(quantity, lot)}")
-    if quantity > instrument.freeze_quantity:
-        most = instrument.freeze_quantity // lot * lot
+    most = instrument.freeze_quantity // lot * lot
+    if quantity > SLICES_MAX * most:
         yield Breach(
             Code.FREEZE_QUANTITY,
-            f"quantity {quantity} is over {instrument.freeze_quantity}, the most that one order may have:"
-            f" send {-(-quantity // most)} orders of at most {most}",
+            f"quantity {quantity} is over {SLICES_MAX * most}: one order is cut into at most {SLICES_MAX} slices"
+            f" of {most} (the exchange's freeze quantity is {instrument.freeze_quantity});"
+            f" send {-(-quantity // (SLICES_MAX * most))} orders",
         )
     disclosed = order.disclosed_quantity
     if not disclosed:

@@ -11,6 +11,8 @@ from domain.events import Event
 from domain.lifecycle import TERMINAL
 from domain.orders import Order
 from domain.outcomes import Fill
+from pipeline.chain import dispatch_stage
+from pipeline.slices import Part, parts_of, sum_up
 from store import accounts, commands, orders, reports, trades
 from store.accounts import Delta
 from store.attempts import Attempt
@@ -28,6 +30,7 @@ class Batch:
     commands: list[Command] = field(default_factory=list)
     orders: dict[str, Order] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    made: list[Order] = field(default_factory=list)  # new orders: slices, each ready at its broker's dispatch
     attempts: list[Attempt] = field(default_factory=list)
     fills: list[tuple[Order, Fill]] = field(default_factory=list)
     applied: list[tuple[str, bytes]] = field(default_factory=list)  # reports
@@ -47,6 +50,12 @@ class Batch:
         self.orders[order.id] = order
         self.events.extend(events)
 
+    def add(self, order: Order, event: Event) -> None:
+        """A new order, with its first event."""
+        self._taken[order.id] = (None, 0, 0, 0)
+        self.made.append(order)
+        self.change(order, event)
+
     def deltas(self) -> dict[str, Delta]:
         """What the batch adds to each account's totals."""
         deltas: dict[str, Delta] = {}
@@ -65,8 +74,11 @@ class Batch:
 
     def record(self, unit: Unit) -> None:
         """Write all of it, in one round trip: commands, orders, events, attempts, fills, and the accounts last."""
+        self._sum_up_parents(unit)
         changed, deltas = list(self.orders.values()), self.deltas()
         with unit.together():
+            if self.made:
+                self._insert_made(unit)
             if self.attempts:
                 insert_attempts(unit, self.attempts)
             if changed:
@@ -85,6 +97,31 @@ class Batch:
                 accounts.add(unit, deltas)
 
 
+    def _insert_made(self, unit: Unit) -> None:
+        orders.insert(unit, self.made, self.at)
+        by_broker: dict[str, list[str]] = {}
+        for order in self.made:
+            by_broker.setdefault(order.broker or "", []).append(order.id)
+        for broker, ids in by_broker.items():
+            commands.insert_placements(unit, ids, dispatch_stage(broker), self.at)
+
+    def _sum_up_parents(self, unit: Unit) -> None:
+        """Parents are locked after their slices, by everyone, and brought up to them."""
+        parent_ids = sorted({order.parent_id for order in self.orders.values() if order.parent_id is not None})
+        parent_ids = [id_ for id_ in parent_ids if id_ not in self.orders]
+        if not parent_ids:
+            return
+        parents = orders.lock(unit, parent_ids)
+        parts: dict[str, dict[str, Part]] = {}
+        for parent_id, id_, state, quantity, filled, average in orders.slices_of(unit, parent_ids):
+            parts.setdefault(parent_id, {})[id_] = Part(state, quantity, filled, average)
+        for parent_id, parent in parents.items():
+            self.hold(parent)
+            event = sum_up(parent, parts_of(parts.get(parent_id, {}), self.orders), self.at)
+            if event is not None:
+                self.change(parent, event)
+
+
 def _taken(order: Order) -> _Taken:
-    live = order.account_id is not None and order.state not in TERMINAL
+    live = order.account_id is not None and order.state not in TERMINAL and not order.is_parent
     return (order.account_id, order.blocked_paise, order.exposure_paise, int(live))

@@ -25,6 +25,7 @@ from pipeline.batch import Batch
 from pipeline.candidates import candidates
 from pipeline.chain import dispatch_stage
 from pipeline.desk import Desk
+from pipeline.slices import cut
 from pipeline.stage import Policy
 from store import accounts
 from store.unit import Unit
@@ -141,12 +142,22 @@ class IntakeGroup:
         if key != order.instrument:
             changes["instrument"] = key  # an alias names another contract tomorrow
         because = {"verdicts": said, "tag": order.broker_tag}
+        stage = dispatch_stage(account.broker)
+        batch.wakes.add(stage)
+        instrument = facts.instruments[order.instrument]
+        if order.quantity > instrument.freeze_quantity:
+            order.instrument = key
+            parts = cut(order, instrument, self._desk.environment.installation, batch.at)
+            changes |= {"slices": len(parts), "blocked_paise": 0, "exposure_paise": 0}
+            because["slices"] = [part.id for part, _ in parts]
+            for part, event in parts:
+                batch.add(part, event)
+            command.finish("notify", batch.at)
+        else:
+            command.go_to(stage, batch.at)
         batch.change(
             order, advance(order, EventType.CLEARED, Source.PIPELINE, batch.at, changes=changes, because=because)
         )
-        stage = dispatch_stage(account.broker)
-        command.go_to(stage, batch.at)
-        batch.wakes.add(stage)
 
     def _end(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from domain.events import Event
@@ -13,7 +14,7 @@ from store.json import dump
 from store.unit import Unit, array, text_array
 
 COLUMNS = (
-    "id, intent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type, validity, price,"
+    "id, intent_id, parent_id, slices, line, correlation_id, user_id, instrument, side, quantity, product, order_type, validity, price,"
     " trigger_price, disclosed_quantity, market_protection, wanted_broker, wanted_account, strategy, tag, broker_tag,"
     " broker, account_id, broker_order_id, state, last_seq, version, filled_quantity, average_price, reason_code,"
     " reason, blocked_paise, exposure_paise, cancel_requested, accepted_at, send_before"
@@ -42,13 +43,15 @@ def ids_by_tag(unit: Unit, tags: Sequence[str]) -> dict[str, str]:
 
 
 def from_row(row: tuple[Any, ...]) -> Order:
-    (order_id, intent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type, validity,
+    (order_id, intent_id, parent_id, slices, line, correlation_id, user_id, instrument, side, quantity, product, order_type, validity,
      price, trigger_price, disclosed, protection, wanted_broker, wanted_account, strategy, tag, broker_tag, broker,
      account_id, broker_order_id, state, last_seq, version, filled, average, reason_code, reason, blocked, exposure,
      cancel_requested, accepted_at, send_before) = row  # fmt: skip
     return Order(
         id=order_id,
         intent_id=intent_id,
+        parent_id=parent_id,
+        slices=slices,
         line=line,
         correlation_id=correlation_id,
         user_id=user_id,
@@ -89,11 +92,11 @@ _SAVE = """
 update orders o set instrument = v.instrument, state = v.state, last_seq = v.last_seq, version = v.version, broker = v.broker,
     account_id = v.account_id, broker_order_id = v.broker_order_id, filled_quantity = v.filled,
     average_price = v.average, reason_code = v.reason_code, reason = v.reason, blocked_paise = v.blocked,
-    exposure_paise = v.exposure, updated_at = %s
+    exposure_paise = v.exposure, slices = v.slices, updated_at = %s
 from unnest(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::int[], %s::text[], %s::text[], %s::text[],
-            %s::bigint[], %s::numeric[], %s::text[], %s::text[], %s::bigint[], %s::bigint[])
+            %s::bigint[], %s::numeric[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::int[])
     as v (id, instrument, state, last_seq, version, broker, account_id, broker_order_id, filled, average, reason_code, reason,
-          blocked, exposure)
+          blocked, exposure, slices)
 where o.id = v.id
 """
 
@@ -118,22 +121,35 @@ def save(unit: Unit, orders: Sequence[Order], at: datetime) -> None:
             text_array([order.reason for order in orders]),
             array([order.blocked_paise for order in orders]),
             array([order.exposure_paise for order in orders]),
+            array([order.slices for order in orders]),
         ),
     )
 
 
+def slices_of(
+    unit: Unit, parent_ids: Sequence[str]
+) -> list[tuple[str, str, OrderState, int, int, Decimal | None]]:
+    """(parent, id, state, quantity, filled quantity, average price) of every slice of these parents."""
+    rows = unit.rows(
+        "select parent_id, id, state, quantity, filled_quantity, average_price from orders"
+        " where parent_id = any(%s::uuid[]) order by id",
+        (array(parent_ids),),
+    )
+    return [(parent, id_, _STATES[state], *figures) for parent, id_, state, *figures in rows]
+
+
 _INSERT = """
-insert into orders (id, intent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type,
+insert into orders (id, intent_id, parent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type,
     validity, price, trigger_price, disclosed_quantity, market_protection, wanted_broker, wanted_account, strategy,
     tag, broker_tag, state, last_seq, version, accepted_at, send_before, updated_at)
-select id, intent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type, validity, price,
+select id, intent_id, parent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type, validity, price,
     trigger_price, disclosed, protection, wanted_broker, wanted_account, strategy, tag, broker_tag, 'RECEIVED', 0, 1,
     %s, send_before, %s
-from unnest(%s::uuid[], %s::uuid[], %s::int[], %s::text[], %s::uuid[], %s::text[], %s::text[], %s::bigint[], %s::text[],
+from unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::int[], %s::text[], %s::uuid[], %s::text[], %s::text[], %s::bigint[], %s::text[],
     %s::text[], %s::text[], %s::numeric[], %s::numeric[], %s::bigint[], %s::numeric[], %s::text[], %s::text[],
     %s::text[], %s::text[], %s::text[], %s::timestamptz[])
-    as v (id, intent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type, validity,
-          price, trigger_price, disclosed, protection, wanted_broker, wanted_account, strategy, tag, broker_tag,
+    as v (id, intent_id, parent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type,
+          validity, price, trigger_price, disclosed, protection, wanted_broker, wanted_account, strategy, tag, broker_tag,
           send_before)
 """
 
@@ -146,6 +162,7 @@ def insert(unit: Unit, orders: Sequence[Order], at: datetime) -> None:
             at,
             array([order.id for order in orders]),
             array([order.intent_id for order in orders]),
+            array([order.parent_id for order in orders]),
             array([order.line for order in orders]),
             text_array([order.correlation_id for order in orders]),
             array([order.user_id for order in orders]),

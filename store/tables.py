@@ -95,6 +95,8 @@ orders = Table(
     metadata,
     Column("id", _ID, primary_key=True),
     Column("intent_id", _ID, nullable=False),
+    Column("parent_id", _ID),
+    Column("slices", Integer, nullable=False),
     Column("line", Integer, nullable=False),
     Column("correlation_id", Text, nullable=False),
     Column("user_id", _ID, nullable=False),

@@ -76,6 +76,8 @@ create index intents_of_user on intents (user_id, id);
 create table orders (
     id uuid primary key,
     intent_id uuid not null,
+    parent_id uuid,
+    slices integer not null default 0,
     line integer not null,
     correlation_id text not null,
     user_id uuid not null,
@@ -113,6 +115,7 @@ create table orders (
     check (filled_quantity between 0 and quantity)
 ) with (fillfactor = 60);
 create index orders_of_user on orders (user_id, id);
+create index orders_of_parent on orders (parent_id) where parent_id is not null;
 
 create table commands (
     order_id uuid not null,
