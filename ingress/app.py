@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Sequence
 from importlib import metadata
@@ -61,6 +62,9 @@ class _Lifespan:
 
     async def process_startup(self, scope: Any, event: Any) -> None:
         await self._door.open()
+        gc.collect()
+        gc.freeze()  # what is there by now stays; no collection need look at it again
+        gc.set_threshold(10_000, 20, 20)
         ready = os.environ.get("READY_FILE")
         if ready:
             Path(ready).touch()

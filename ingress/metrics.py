@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import os
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 
 
 class Metrics:
-    """Counters of one process; the children that every request needs are kept at hand."""
+    """Times of requests by operation and status (their `_count` is the number of requests), and who is waiting."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "coordinator_http_requests", "Requests answered.", ("operation", "status"), registry=self._registry
-        )
         self._seconds = Histogram(
             "coordinator_http_seconds",
             "From a request's head to its answer.",
-            ("operation",),
+            ("operation", "status"),
             buckets=_BUCKETS_S,
             registry=self._registry,
         )
@@ -31,17 +28,12 @@ class Metrics:
             registry=self._registry,
             multiprocess_mode="livesum",
         )
-        self._counters: dict[tuple[str, int], Counter] = {}
-        self._histograms: dict[str, Histogram] = {}
+        self._kept: dict[tuple[str, int], Histogram] = {}
 
     def answered(self, operation: str, status: int, seconds: float) -> None:
-        counter = self._counters.get((operation, status))
-        if counter is None:
-            counter = self._counters[operation, status] = self._requests.labels(operation, str(status))
-        counter.inc()
-        histogram = self._histograms.get(operation)
+        histogram = self._kept.get((operation, status))
         if histogram is None:
-            histogram = self._histograms[operation] = self._seconds.labels(operation)
+            histogram = self._kept[operation, status] = self._seconds.labels(operation, str(status))
         histogram.observe(seconds)
 
     def page(self, *, waiting: int) -> bytes:
