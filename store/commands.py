@@ -118,17 +118,20 @@ def peek(unit: Unit, stage: str, *, now: datetime, limit: int) -> list[tuple[str
     return [(order_id, seq, account_id) for order_id, seq, account_id in rows]
 
 
-def answered(unit: Unit, keys: Sequence[tuple[str, int]], now: datetime) -> set[str]:
-    """Hand to persist those commands whose call of this fence is still theirs, by (order_id, fence).
+def answered(unit: Unit, keys: Sequence[tuple[str, int, bool]], now: datetime) -> set[str]:
+    """Hand to persist those commands whose call of this fence has ended, by (order_id, fence, whether it tells anything).
 
-    Gives their order ids; the others' leases were over, and their outcome is evidence of another kind.
+    An answer that comes after the end of its lease, but tells what became of the call, ends the not knowing: it is
+    handed over as well. Gives the order ids of those handed over; what is left has moved on by other evidence.
     """
+    keys = sorted(keys)
     rows = unit.rows(
         "update commands c set stage = 'persist', state = 'READY', due_at = %s, attempts = 0"
-        " from unnest(%s::uuid[], %s::int[]) as v (order_id, fence)"
-        " where c.order_id = v.order_id and c.seq = 0 and c.fence = v.fence and c.state = 'SENDING'"
+        " from unnest(%s::uuid[], %s::int[], %s::boolean[]) as v (order_id, fence, tells)"
+        " where c.order_id = v.order_id and c.seq = 0 and c.fence = v.fence and (c.state = 'SENDING' or v.tells"
+        "   and (c.state = 'UNKNOWN' or c.state = 'READY' and c.stage = 'persist'))"
         " returning c.order_id",
-        (now, array([key[0] for key in keys]), array([key[1] for key in keys])),
+        (now, array([key[0] for key in keys]), array([key[1] for key in keys]), array([key[2] for key in keys])),
     )
     return {row[0] for row in rows}
 

@@ -9,9 +9,11 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+
+import psycopg
 
 from brokers.base import Line
 from domain.commands import Command, CommandState
@@ -28,6 +30,7 @@ from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.news import tell
 from pipeline.reports import late_answers
+from pipeline.stage import Policy, set_aside
 from pipeline.wakeups import DEEP
 from store import attempts, commands, intents, orders, reports
 from store.attempts import Attempt
@@ -42,6 +45,7 @@ _BEGINNING = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
 SLACK = timedelta(seconds=1)
 PEEK_MAX = 400
 WAIT_FOR_SESSION = timedelta(seconds=1)
+BACKOFF_MS = (200, 5_000)  # after an exception of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,8 @@ class Dispatcher:
         self._budget = budget
         self._slots = self._adapter.capabilities.call_slots
         self._busy = 0
+        self._stopping = False
+        self._timer_at = 0.0
         self._lock = threading.Lock()  # one pump at a time
         self._calls = ThreadPoolExecutor(self._slots, thread_name_prefix=f"{broker}-call")
         self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
@@ -86,19 +92,18 @@ class Dispatcher:
                 self._since = _BEGINNING
             elif since is not None:
                 self._since = min(self._since, datetime.fromisoformat(since) - SLACK)
-            sent = 0
-            while (free := self._slots - self._busy) > 0:
-                claimed, calls = self._first_step(free)
-                for call in calls:
-                    self._busy += 1
-                    self._calls.submit(self._call, call)
-                    sent += len(call.orders)
+            total = 0
+            while not self._stopping and self._busy < self._slots:
+                claimed, sent = self._send()
+                total += sent
                 if not claimed:
                     break
-            return sent
+            return total
 
     def stop(self, timeout_s: float) -> None:
         """Wait for the calls under way, at most for the time given; a call cut off leaves its lease to expire."""
+        with self._lock:
+            self._stopping = True
         deadline = time.monotonic() + timeout_s
         while self._busy and time.monotonic() < deadline:
             threading.Event().wait(0.02)
@@ -106,14 +111,44 @@ class Dispatcher:
         self._answers.put(None)
         self._settler.join(max(0.1, deadline - time.monotonic()))
 
-    def _first_step(self, free: int) -> tuple[int, list[Call]]:
+    def _send(self, only: list[tuple[str, int]] | None = None) -> tuple[int, int]:
+        """One first step and its calls; gives how many commands were claimed, and how many of them sent."""
+        claimed: list[Command] = []
+        try:
+            calls = self._first_step(self._slots - self._busy, claimed, only)
+        except StoreAway:
+            raise
+        except Exception as error:
+            if not claimed:
+                raise
+            return len(claimed), self._one_by_one(claimed, error)
+        for call in calls:
+            self._busy += 1
+            self._calls.submit(self._call, call)
+        return len(claimed), sum(len(call.orders) for call in calls)
+
+    def _one_by_one(self, claimed: list[Command], error: Exception) -> int:
+        """A batch failed as a whole, and nobody can say for whose sake; one that fails alone is set aside."""
+        if len(claimed) == 1:
+            policy = Policy(self._desk.settings().dispatch_tries, BACKOFF_MS)
+            set_aside(self._desk, self._stage, policy, {claimed[0].order_id: (claimed[0], error)})
+            return 0
+        log.warning("a batch of %d at %s failed, each is tried alone: %s", len(claimed), self._stage, error)
+        keys = [(command.order_id, command.seq) for command in claimed]
+        return sum(self._send([key])[1] for key in keys if self._busy < self._slots)
+
+    def _first_step(self, free: int, claimed: list[Command], only: list[tuple[str, int]] | None) -> list[Call]:
         """T1: claim, gate, write the attempts, commit. Nothing is called before that commit."""
         now = self._desk.now()
         with self._desk.store.unit() as unit:
-            claimed, looked_until = self._claim(unit, free, now)
+            if only is not None:
+                taken_now, looked_until = commands.claim_these(unit, self._stage, only, now), _BEGINNING
+            else:
+                taken_now, looked_until = self._claim(unit, free, now)
+            claimed.extend(taken_now)
             if not claimed:
                 self._since = max(self._since, looked_until - SLACK)
-                return 0, []
+                return []
             crash("dispatch.after_claim")
             held = orders.lock(unit, [command.order_id for command in claimed])
             batch = Batch(at=self._desk.now())
@@ -134,7 +169,7 @@ class Dispatcher:
             self._lines = taken / len(calls)
         crash("dispatch.after_commit")
         tell(self._desk, batch.news)
-        return len(claimed), calls
+        return calls
 
     def _claim(self, unit: Unit, free: int, now: datetime) -> tuple[list[Command], datetime]:
         """As much as can be sent at once, and the time up to which everything due was seen.
@@ -172,7 +207,11 @@ class Dispatcher:
         return granted
 
     def _pump_later(self, wait_s: float) -> None:
-        timer = threading.Timer(max(0.005, wait_s), lambda: self._desk.wakeups.wake(self._stage))
+        now, at = time.monotonic(), time.monotonic() + max(0.005, wait_s)
+        if now < self._timer_at <= at:
+            return  # one is set already
+        self._timer_at = at
+        timer = threading.Timer(at - now, lambda: self._desk.wakeups.wake(self._stage))
         timer.daemon = True
         timer.start()
 
@@ -278,25 +317,28 @@ class Dispatcher:
         )
 
     def _call(self, call: Call) -> None:
+        self._answers.put(Answer(call, self._outcomes(call), self._desk.now()))
+
+    def _outcomes(self, call: Call) -> tuple[Outcome, ...]:
+        if time.clock_gettime(time.CLOCK_BOOTTIME) >= call.send_by:
+            return tuple(NotSent("the lease was over before the call") for _ in call.orders)
         try:
-            outcomes = tuple(self._place(call))
+            instruments = self._desk.instruments()
+            lines = [Line(order, instruments[order.instrument]) for order in call.orders]
+            session, timeout_s = self._desk.session(call.account_id), self._desk.settings().place_timeout_s
+        except Exception as error:  # nothing has left yet: the database is away, or the account is gone
+            log.warning("a call could not be made", extra={"call_id": call.id}, exc_info=True)
+            return tuple(NotSent(f"{type(error).__name__}: {error}") for _ in call.orders)
+        try:
+            crash("dispatch.before_call")
+            outcomes = tuple(self._adapter.place(session, lines, timeout_s=timeout_s, send_by=call.send_by))
+            crash("dispatch.after_call")
+            if len(outcomes) != len(lines):
+                raise ValueError(f"{len(outcomes)} outcomes for {len(lines)} lines")
         except Exception as error:
             # The adapter promises to raise nothing; a defect of ours says nothing about what the broker did.
             log.exception("a call ended in a defect", extra={"call_id": call.id})
-            outcomes = tuple(Unknown(f"{type(error).__name__}: {error}") for _ in call.orders)
-        self._answers.put(Answer(call, outcomes, self._desk.now()))
-
-    def _place(self, call: Call) -> Sequence[Outcome]:
-        if time.clock_gettime(time.CLOCK_BOOTTIME) >= call.send_by:
-            return [NotSent("the lease was over before the call") for _ in call.orders]
-        instruments = self._desk.instruments()
-        lines = [Line(order, instruments[order.instrument]) for order in call.orders]
-        session = self._desk.session(call.account_id)
-        crash("dispatch.before_call")
-        outcomes = self._adapter.place(
-            session, lines, timeout_s=self._desk.settings().place_timeout_s, send_by=call.send_by
-        )
-        crash("dispatch.after_call")
+            return tuple(Unknown(f"{type(error).__name__}: {error}") for _ in call.orders)
         return outcomes
 
     def _settle_all(self) -> None:
@@ -320,10 +362,15 @@ class Dispatcher:
             try:
                 self._second_step(answers)
                 break
-            except StoreAway as error:
+            except (StoreAway, psycopg.OperationalError) as error:
                 log.warning("outcomes of %d calls wait for the database: %s", len(answers), error)
             except Exception:
                 log.exception("outcomes of %d calls could not be written down", len(answers))
+                if len(answers) > 1:
+                    for answer in answers:
+                        self._settle([answer])
+                    return
+                answers = [unwritable(answers[0])]
             threading.Event().wait(wait_s)
             wait_s = min(2.0, wait_s * 2)
         with self._lock:
@@ -331,8 +378,8 @@ class Dispatcher:
         self._desk.wakeups.wake("persist")
         try:
             self.pump()
-        except StoreAway as error:
-            log.warning("the next calls wait for the database: %s", error)
+        except Exception as error:  # noqa: BLE001 - this thread must live: it writes down every outcome to come
+            log.warning("the next calls wait for the sweep: %s", error)
 
     def _second_step(self, answers: Sequence[Answer]) -> None:
         now = self._desk.now()
@@ -342,7 +389,8 @@ class Dispatcher:
             for order, fence, outcome in zip(answer.call.orders, answer.call.fences, answer.outcomes, strict=True)
         ]
         with self._desk.store.unit() as unit:
-            moved = commands.answered(unit, [(order_id, fence) for order_id, fence, *_ in ends], now)
+            keys = [(order_id, fence, not isinstance(outcome, Unknown)) for order_id, fence, outcome, _ in ends]
+            moved = commands.answered(unit, keys, now)
             attempts.end(unit, ends)
             late = [
                 (order_id, outcome.broker_order_id)
@@ -352,3 +400,8 @@ class Dispatcher:
             reports.insert(unit, late_answers(late), now)
             crash("dispatch.outcome.before_commit")
         crash("dispatch.outcome.after_commit")
+
+
+def unwritable(answer: Answer) -> Answer:
+    """The answer as words: what can't be written down as it is must not keep its slot for ever."""
+    return replace(answer, outcomes=tuple(Unknown(f"not to be written down: {told!r}") for told in answer.outcomes))

@@ -80,7 +80,7 @@ def settle(order: Order, command: Command, outcome: Outcome, batch: Batch) -> No
 
 
 def _send_again(order: Order, command: Command, outcome: NotSent, batch: Batch) -> Event:
-    wait_s = outcome.retry_after_s or min(RESEND_MAX_S, RESEND_FIRST_S * 2 ** (command.fence - 1))
+    wait_s = outcome.retry_after_s or min(RESEND_MAX_S, RESEND_FIRST_S * 2 ** min(command.fence - 1, 10))
     assert order.broker is not None
     stage = dispatch_stage(order.broker)
     command.go_to(stage, batch.at + timedelta(seconds=wait_s))

@@ -1,0 +1,467 @@
+"""Dispatch: an attempt is committed before the call, the call is made once, and what came of it is written down."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from house import BROKER, FakeBroker, House, eventually, intake_engine, outcome_engine, utc_now
+from proxies import Proxy
+
+from brokers.base import Line
+from domain.outcomes import Accepted, NotSent, Outcome, Refused, Unknown
+from pipeline.reports import apply_due
+from pipeline.stages.dispatch import Dispatcher
+from store import commands
+
+STAGE = f"dispatch.{BROKER}"
+
+
+class Gate:
+    """Holds calls back until it is opened; then answers as told."""
+
+    def __init__(self, outcome: Outcome | None = None) -> None:
+        self.opened, self.reached = threading.Event(), threading.Event()
+        self._outcome = outcome
+
+    def __call__(self, line: Line) -> Outcome:
+        self.reached.set()
+        assert self.opened.wait(20)
+        return self._outcome or Accepted(f"B-{line.order.broker_tag}")
+
+
+def cleared(house: House, count: int = 1, lines: int = 1, **terms: Any) -> list[str]:
+    """Orders that stand at dispatch."""
+    ids = house.accept_many(count, lines, **terms)
+    intake_engine(house.desk()).run("validate")
+    return ids
+
+
+def settled(house: House, ids: list[str]) -> None:
+    """All outcomes are written down."""
+    eventually(lambda: house.rows("select 1 from commands where state = 'SENDING'") == [])
+    eventually(lambda: all(house.command(order_id).stage == "persist" for order_id in ids))
+
+
+def test_the_attempt_is_committed_before_the_call(house: House) -> None:
+    seen: list[Any] = []
+
+    def look(line: Line) -> Outcome:
+        seen.extend(
+            house.rows(
+                "select a.outcome, a.tag, c.state, o.state, c.due_at > now() from attempts a join commands c using"
+                " (order_id) join orders o on o.id = a.order_id where a.order_id = %s and a.number = 1",
+                line.order.id,
+            )
+        )
+        return Accepted("B1")
+
+    (order_id,) = cleared(house)
+    desk = house.desk(FakeBroker(look))
+
+    assert house.dispatcher(desk).pump() == 1
+
+    settled(house, [order_id])
+    assert seen == [(None, house.order(order_id).broker_tag, "SENDING", "SENDING", True)]
+    house.check()
+
+
+def test_a_second_wake_never_calls_again(house: House) -> None:
+    ids = cleared(house, 3)
+    gate = Gate()
+    broker = FakeBroker(gate)
+    first, second = house.dispatcher(house.desk(broker)), house.dispatcher(house.desk(broker))
+
+    assert [first.pump(), second.pump("-"), first.pump("-")] == [3, 0, 0]
+
+    gate.opened.set()
+    settled(house, ids)
+    assert [first.pump("-"), second.pump("-")] == [0, 0]
+    assert sorted(broker.tags) == sorted(house.order(order_id).broker_tag for order_id in ids)
+
+
+def test_two_dispatchers_share_the_work_and_never_an_order(house: House) -> None:
+    ids = cleared(house, 60)
+    broker = FakeBroker(call_slots=4)
+    dispatchers = [house.dispatcher(house.desk(broker)) for _ in range(2)]
+    threads = [threading.Thread(target=dispatcher.pump) for dispatcher in dispatchers for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    settled(house, ids)
+    assert sorted(broker.tags) == sorted(house.order(order_id).broker_tag for order_id in ids)
+    house.check()
+
+
+def test_a_lease_that_ends_without_an_outcome_is_unknown_and_never_called_again(house: House) -> None:
+    (order_id,) = cleared(house)
+    gate = Gate()
+    broker = FakeBroker(gate)
+    dispatcher = house.dispatcher(house.desk(broker))
+    dispatcher.pump()
+    gate.reached.wait(5)
+
+    end_leases(house)
+    outcome_engine(house.desk()).run("persist")
+
+    assert (house.order(order_id).state, house.command(order_id).state) == ("UNKNOWN", "UNKNOWN")
+    assert house.dispatcher(house.desk(broker)).pump("-") == 0
+    house.check()
+    gate.opened.set()
+    eventually(lambda: house.rows("select 1 from attempts where outcome is not null"))
+    assert len(broker.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [(Accepted("B7"), "SUBMITTED"), (Refused("X1", "no"), "REJECTED"), (NotSent("no connection"), "RECEIVED")],
+)
+@pytest.mark.parametrize("is_settled", [True, False])
+def test_a_late_answer_that_tells_something_ends_the_not_knowing(
+    house: House, outcome: Outcome, state: str, is_settled: bool
+) -> None:
+    (order_id,) = cleared(house)
+    gate = Gate(outcome)
+    house.dispatcher(house.desk(FakeBroker(gate))).pump()
+    gate.reached.wait(5)
+    end_leases(house)
+    if is_settled:
+        outcome_engine(house.desk()).run("persist")
+        assert house.order(order_id).state == "UNKNOWN"
+
+    gate.opened.set()
+    eventually(lambda: house.rows("select 1 from attempts where outcome is not null"))
+    outcome_engine(house.desk()).run("persist")
+    apply_due(house.desk())
+
+    assert house.order(order_id).state == state
+    house.check()
+
+
+def test_a_late_answer_that_tells_nothing_leaves_it_unknown(house: House) -> None:
+    (order_id,) = cleared(house)
+    gate = Gate(Unknown("reset"))
+    house.dispatcher(house.desk(FakeBroker(gate))).pump()
+    gate.reached.wait(5)
+    end_leases(house)
+    outcome_engine(house.desk()).run("persist")
+
+    gate.opened.set()
+    eventually(lambda: house.rows("select 1 from attempts where outcome is not null"))
+    outcome_engine(house.desk()).run("persist")
+
+    assert house.command(order_id).state == "UNKNOWN"
+    assert house.events(order_id).count("UNKNOWN") == 1
+
+
+def test_what_was_not_sent_is_sent_again_with_the_same_tag(house: House) -> None:
+    (order_id,) = cleared(house)
+    answers = [NotSent("no connection"), NotSent("rate limit", retry_after_s=0.5), Accepted("B1")]
+    broker = FakeBroker(lambda _: answers.pop(0))
+    dispatcher, outcomes = house.dispatcher(house.desk(broker)), outcome_engine(house.desk())
+
+    for _ in range(3):
+        house.due_now()
+        assert dispatcher.pump("-") == 1
+        settled(house, [order_id])
+        outcomes.run("persist", "-")
+
+    assert house.order(order_id).state == "SUBMITTED"
+    assert broker.tags == [house.order(order_id).broker_tag] * 3
+    assert house.rows("select number, outcome from attempts order by number") == [
+        (1, "NOT_SENT"),
+        (2, "NOT_SENT"),
+        (3, "ACCEPTED"),
+    ]
+    house.check()
+
+
+def test_an_order_that_was_not_sent_a_thousand_times_still_waits_its_turn(house: House) -> None:
+    (order_id,) = cleared(house)
+    house.run("update commands set fence = 1100")
+    house.dispatcher(house.desk(FakeBroker(lambda _: NotSent("circuit open")))).pump()
+    settled(house, [order_id])
+
+    outcome_engine(house.desk()).run("persist")
+
+    assert house.command(order_id).stage == STAGE
+
+
+def test_past_its_limit_it_is_not_sent_any_more(house: House) -> None:
+    (order_id,) = cleared(house)
+    house.run("update orders set send_before = now()")
+    broker = FakeBroker()
+
+    house.dispatcher(house.desk(broker)).pump()
+
+    assert (house.order(order_id).state, house.order(order_id).reason_code) == ("REJECTED", "EXPIRED_UNSENT")
+    assert broker.calls == []
+    house.check()
+
+
+def test_a_cancel_asked_for_before_the_attempt_wins(house: House) -> None:
+    (order_id,) = cleared(house)
+    house.run("update orders set cancel_requested = true")
+    broker = FakeBroker()
+
+    house.dispatcher(house.desk(broker)).pump()
+
+    assert house.order(order_id).state == "CANCELLED"
+    assert house.command(order_id).state == "DONE"
+    assert broker.calls == []
+    house.check()
+
+
+def test_a_halted_account_sends_nothing(house: House) -> None:
+    (order_id,) = cleared(house)
+    house.run("update accounts set mode = 'HALTED'")
+    broker = FakeBroker()
+
+    house.dispatcher(house.desk(broker)).pump()
+
+    assert (house.order(order_id).state, house.order(order_id).reason_code) == ("REJECTED", "HALTED")
+    assert broker.calls == []
+    house.check()
+
+
+def test_a_dead_session_lets_orders_wait(house: House) -> None:
+    (order_id,) = cleared(house)
+    house.run("update accounts set session = 'DEAD'")
+    broker = FakeBroker()
+
+    house.dispatcher(house.desk(broker)).pump()
+    command = house.command(order_id)
+    assert (command.state, command.stage, command.due_at > utc_now()) == ("READY", STAGE, True)
+    assert broker.calls == []
+
+    house.run("update accounts set session = 'ALIVE'")
+    house.due_now()
+    assert house.dispatcher(house.desk(broker)).pump() == 1
+    settled(house, [order_id])
+
+
+def test_a_call_takes_lines_of_one_intent_and_account_only(house: House) -> None:
+    first, second = house.accept(7), house.accept(2)
+    other = house.accept(2, account="FK0002")
+    intake_engine(house.desk()).run("validate")
+    broker = FakeBroker(lines_per_call=3)
+
+    house.dispatcher(house.desk(broker)).pump()
+
+    settled(house, [line.order_id for intent in (first, second, other) for line in intent.lines])
+    groups = sorted((call[0].order.intent_id, len(call)) for call in broker.calls)
+    assert groups == sorted(
+        [(first.intent_id, 3), (first.intent_id, 3), (first.intent_id, 1), (second.intent_id, 2), (other.intent_id, 2)]
+    )
+    assert all(len({(line.order.intent_id, line.order.account_id) for line in call}) == 1 for call in broker.calls)
+    outcome_engine(house.desk()).run("persist")
+    house.check()
+
+
+def test_each_line_of_a_call_has_its_own_outcome(house: House) -> None:
+    ids = [line.order_id for line in house.accept(3).lines]
+    intake_engine(house.desk()).run("validate")
+    answers = {ids[0]: Accepted("B0"), ids[1]: Refused("X", "no"), ids[2]: Unknown("cut short")}
+
+    house.dispatcher(house.desk(FakeBroker(lambda line: answers[line.order.id], lines_per_call=10))).pump()
+    settled(house, ids)
+    outcome_engine(house.desk()).run("persist")
+
+    assert house.states(ids) == ["SUBMITTED", "REJECTED", "UNKNOWN"]
+    house.check()
+
+
+def test_an_adapter_that_raises_has_said_nothing(house: House) -> None:
+    ids = cleared(house, 2)
+
+    def answer(line: Line) -> Outcome:
+        if line.order.id == ids[0]:
+            raise RuntimeError("a defect \x00")
+        return Accepted("B1")
+
+    house.dispatcher(house.desk(FakeBroker(answer))).pump()
+    settled(house, ids)
+    outcome_engine(house.desk()).run("persist")
+
+    assert house.states(ids) == ["UNKNOWN", "SUBMITTED"]
+    house.check()
+
+
+def test_an_adapter_that_forgets_a_line_has_said_nothing(house: House) -> None:
+    ids = [line.order_id for line in house.accept(2).lines]
+    intake_engine(house.desk()).run("validate")
+    broker = FakeBroker(lines_per_call=10)
+    broker.place = lambda session, lines, **_: [Accepted("B1")]  # type: ignore[method-assign]
+
+    house.dispatcher(house.desk(broker)).pump()
+    settled(house, ids)
+    outcome_engine(house.desk()).run("persist")
+
+    assert house.states(ids) == ["UNKNOWN", "UNKNOWN"]
+
+
+def test_an_outcome_that_cannot_be_written_down_keeps_no_other_back(house: House) -> None:
+    ids = cleared(house, 3)
+    gate = Gate()
+    odd: Any = Accepted(object())  # type: ignore[arg-type]
+
+    def answer(line: Line) -> Outcome:
+        gate(line)
+        return odd if line.order.id == ids[1] else Accepted("B1")
+
+    dispatcher = house.dispatcher(house.desk(FakeBroker(answer)))
+    dispatcher.pump()
+    gate.opened.set()
+    settled(house, ids)
+    outcome_engine(house.desk()).run("persist")
+
+    assert house.states(ids) == ["SUBMITTED", "UNKNOWN", "SUBMITTED"]
+    eventually(lambda: dispatcher._busy == 0)
+
+
+def test_what_could_not_be_prepared_was_not_sent(house: House) -> None:
+    """The session can't be read: no byte has left, so nobody needs to ask the broker's book."""
+    (order_id,) = cleared(house)
+    broker = FakeBroker()
+    desk = house.desk(broker)
+
+    def no_session(account_id: str) -> Any:
+        raise LookupError(account_id)
+
+    desk.session = no_session  # type: ignore[method-assign]
+    house.dispatcher(desk).pump()
+    settled(house, [order_id])
+    outcome_engine(house.desk()).run("persist")
+
+    assert (house.order(order_id).state, house.command(order_id).stage) == ("RECEIVED", STAGE)
+    assert broker.calls == []
+
+
+def test_one_order_that_cannot_pass_the_gate_keeps_no_other_back(house: House) -> None:
+    ids = cleared(house, 4)
+    house.run("update orders set account_id = 'GONE' where id = %s", ids[1])
+    broker = FakeBroker()
+
+    assert house.dispatcher(house.desk(broker)).pump() == 3
+
+    settled(house, [ids[0], ids[2], ids[3]])
+    command = house.command(ids[1])
+    assert (command.state, command.attempts, command.fence) == ("READY", 1, 0)
+    assert len(broker.calls) == 3
+
+
+def test_an_order_whose_record_refuses_the_attempt_keeps_no_other_back(house: House) -> None:
+    ids = cleared(house, 3)
+    house.run(
+        "insert into attempts (order_id, number, call_id, broker, account_id, tag, fence, request, started_at,"
+        " lease_until) values (%s, 1, %s, 'fake', 'FK0001', 't', 1, '{}', now(), now())",
+        ids[0],
+        ids[0],
+    )
+    broker = FakeBroker()
+
+    assert house.dispatcher(house.desk(broker)).pump() == 2
+
+    settled(house, ids[1:])
+    assert house.command(ids[0]).attempts == 1
+
+
+def test_a_lease_that_is_over_before_the_call_sends_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a long pause between the commit of the attempt and the call: no timer of ours may have run."""
+    (order_id,) = cleared(house)
+    broker = FakeBroker()
+    dispatcher = house.dispatcher(house.desk(broker))
+    call = dispatcher._call
+    resume = threading.Event()
+
+    def paused(what: Any) -> None:
+        assert resume.wait(10)
+        call(what)
+
+    monkeypatch.setattr(dispatcher, "_call", paused)
+    dispatcher.pump()
+    clock = time.clock_gettime
+    monkeypatch.setattr(time, "clock_gettime", lambda which: clock(which) + 3600)
+    resume.set()
+    settled(house, [order_id])
+    monkeypatch.undo()
+    outcome_engine(house.desk()).run("persist")
+
+    assert broker.calls == []
+    assert (house.order(order_id).state, house.command(order_id).stage) == ("RECEIVED", STAGE)
+
+
+@pytest.fixture
+def wire(house: House) -> Iterator[Proxy]:
+    proxy = Proxy(house.database_url)
+    yield proxy
+    proxy.close()
+
+
+def test_outcomes_wait_for_a_database_that_is_away(house: House, wire: Proxy) -> None:
+    ids = cleared(house, 3)
+    gate = Gate()
+    broker = FakeBroker(gate)
+    desk = house.desk(broker, database_url=wire.url)
+    house.dispatcher(desk).pump()
+    eventually(lambda: len(broker.calls) == 3)
+
+    wire.cut()
+    gate.opened.set()
+    eventually(lambda: not desk.store.engine.pool.checkedout())
+    wire.mend()
+
+    settled(house, ids)
+    outcome_engine(house.desk()).run("persist")
+    assert house.states(ids) == ["SUBMITTED"] * 3
+    house.check()
+
+
+def test_the_thread_that_writes_outcomes_outlives_whatever_a_pump_raises(house: House) -> None:
+    ids = cleared(house, 2)
+    dispatcher = house.dispatcher(house.desk(FakeBroker(call_slots=1)))
+    pump, raised = dispatcher.pump, threading.Event()
+
+    def broken(since: str | None = None) -> int:
+        raised.set()
+        raise ZeroDivisionError
+
+    dispatcher.pump = broken  # type: ignore[method-assign]
+    pump()
+    assert raised.wait(5)
+    dispatcher.pump = pump  # type: ignore[method-assign]
+    eventually(lambda: dispatcher._busy == 0)
+
+    pump("-")
+    settled(house, ids)
+
+
+def test_a_dispatcher_that_stops_takes_nothing_new(house: House) -> None:
+    ids = cleared(house, 6)
+    gate = Gate()
+    broker = FakeBroker(gate, call_slots=2)
+    dispatcher = Dispatcher(house.desk(broker), BROKER)
+    dispatcher.pump()
+    gate.reached.wait(5)
+
+    stopping = threading.Thread(target=dispatcher.stop, args=(10,))
+    stopping.start()
+    eventually(lambda: dispatcher._stopping)
+    gate.opened.set()
+    stopping.join()
+
+    outcome_engine(house.desk()).run("persist")
+    assert sorted(house.states(ids)) == ["RECEIVED"] * 4 + ["SUBMITTED"] * 2
+    assert house.rows("select count(*) from attempts where outcome is null") == [(0,)]
+    house.check()
+
+
+def end_leases(house: House) -> None:
+    house.due_now()
+    with house.store.unit() as unit:
+        assert commands.expire_leases(unit, STAGE, utc_now()) == 1
