@@ -73,19 +73,19 @@ def download(work: Path, codename: str, supervisor: Supervisor) -> None:
 def copy_sources(apt: Path, sources: Path, codename: str) -> None:
     """Copy the machine's package sources, less those that aren't of the system itself and may be out of reach."""
     files = [path for path in (apt / "sources.list", *sorted((apt / "sources.list.d").glob("*"))) if path.is_file()]
-    own = re.compile(rf"\b{re.escape(codename)}(-updates|-security)?[\s/]") if codename else re.compile("")
-    kept = 0
-    for strict in (True, False):
-        for path in files:
-            separator = "\n\n" if path.suffix == ".sources" else "\n"
-            entries = re.split(r"\n\s*\n", path.read_text()) if path.suffix == ".sources" else path.read_text().splitlines()
-            entries = [entry for entry in entries if not strict or own.search(entry + "\n")]
-            entries = [entry for entry in entries if not strict or f" {codename}-backports" not in entry]
-            if entries and path.suffix in (".list", ".sources"):
-                (sources / path.name).write_text(separator.join(entries) + "\n")
-                kept += 1
-        if kept:
-            return
+    entries = {path: read_entries(path) for path in files if path.suffix in (".list", ".sources")}
+    of_the_system = re.compile(rf"\s{re.escape(codename)}(-updates|-security)?(?=[\s/]|$)")
+    chosen = {path: [entry for entry in found if of_the_system.search(entry)] for path, found in entries.items()}
+    if not any(chosen.values()):  # sources that say "testing", say
+        chosen = entries
+    for path, found in chosen.items():
+        (sources / path.name).write_text("\n\n".join(found) + "\n")
+
+
+def read_entries(path: Path) -> list[str]:
+    """One line each in a .list file, one paragraph each in a .sources file, without the comments."""
+    text = "\n".join(line for line in path.read_text().splitlines() if not line.startswith("#"))
+    return [entry for entry in re.split(r"\n\s*\n" if path.suffix == ".sources" else r"\n", text) if entry.strip()]
 
 
 def run(supervisor: Supervisor, name: str, command: list[str], folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""A whole stack as a person runs it: started, stopped, killed, started again. Two full runs, so its tests are long."""
+"""A whole stack as a person runs it: started, stopped, killed, started again. Full runs, so its tests are long."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ import redis
 from ops.leftovers import Identity
 from ops.probes import http_ok, wait_until
 from ops.runfolder import RunFolder
+from ops.stack import Stack
 
 TOY = Path(__file__).with_name("toy_stack.py")
 USUAL_PORTS = (5432, 5672, 6379, 8000)
@@ -79,6 +80,23 @@ def test_after_kill_9_of_the_supervisor_everything_ends_and_the_next_start_finds
     assert toy("up", root, "--detach") == 0  # says that it runs already
     assert toy("down", root) == 0
     assert wait_until(lambda: mentioning(root) == [], timeout_s=2)
+
+
+def test_a_server_that_is_killed_comes_back_and_one_that_is_stopped_stays_away(root: Path) -> None:
+    with Stack(root, fast=True) as stack:
+        before = stack.pids()
+
+        stack.kill_service("postgres")
+        stack.kill_service("valkey")
+        stack.stop_service("rabbitmq")
+        stack.wait_ready("postgres", "valkey")
+
+        assert "rabbitmq" not in stack.pids()
+        with psycopg.connect(stack.database_url) as connection:
+            assert connection.execute("SELECT current_user").fetchone() == ("app",)
+        stack.start_service("rabbitmq")
+        pika.BlockingConnection(pika.URLParameters(stack.queue_url)).close()
+        assert {name for name, pid in stack.pids().items() if before[name] != pid} == {"postgres", "valkey", "rabbitmq"}
 
 
 def toy(command: str, root: Path, *more: str) -> int:
