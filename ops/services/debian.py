@@ -79,7 +79,8 @@ def copy_sources(apt: Path, sources: Path, codename: str) -> None:
     if not any(chosen.values()):  # sources that say "testing", say
         chosen = entries
     for path, found in chosen.items():
-        (sources / path.name).write_text("\n\n".join(found) + "\n")
+        if found:
+            (sources / path.name).write_text("\n\n".join(found) + "\n")
 
 
 def read_entries(path: Path) -> list[str]:

@@ -114,8 +114,9 @@ def test_only_what_rabbitmq_itself_needs_is_kept_of_its_plugins(tmp_path: Path) 
 
 def test_a_preferred_port_is_taken_when_free_and_no_port_is_one_for_outgoing_connections() -> None:
     free = choose_ports({"web": None})["web"]
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        ports = choose_ports({"web": free, "queue": taken.getsockname()[1], "cache": None})
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = int(server.getsockname()[1])
+        ports = choose_ports({"web": free, "queue": taken, "cache": None})
 
     assert ports["web"] == free
     assert ports["queue"] != taken
