@@ -100,6 +100,9 @@ def submit(
                 raise
             why = str(problem)
             pause_s = pause_s and max(pause_s, min(problem.retry_after_s or 0, PAUSES_S[-1]))
+        except KeyboardInterrupt:
+            why = "interrupted while handing in"
+            break
         if pause_s is not None:
             say(f"{why}; trying again with the same key in {pause_s:g} s")
             pause(pause_s)

@@ -38,6 +38,7 @@ STATE_STYLE = {
 }
 
 KEPT = 9  # the `keep` of a column that is shown even when it is empty, and goes last
+OPTIONAL = 2  # columns up to this `keep` go before the others are drawn together
 
 Cell = Callable[[Json], Text | str]
 
@@ -62,6 +63,8 @@ def grid(rows: Sequence[Json], columns: Sequence[Column], *, width: int, hide_em
         for column in columns
         if not hide_empty or column.keep == KEPT or any(text.plain for text in cells[column])
     ]
+    while any(column.keep <= OPTIONAL for column in shown) and _roomy([wanted[column] for column in shown]) > width:
+        shown.remove(min(shown, key=lambda column: column.keep))
     while (fitted := _fit({column: wanted[column] for column in shown}, width)) is None and len(shown) > 1:
         shown.remove(min(shown, key=lambda column: column.keep))
     gap, widths = fitted or (1, wanted)
@@ -72,6 +75,10 @@ def grid(rows: Sequence[Json], columns: Sequence[Column], *, width: int, hide_em
     for index in range(len(rows)):
         table.add_row(*(cells[column][index] for column in shown))
     return table
+
+
+def _roomy(widths: Sequence[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
 
 
 def _fit(wanted: Mapping[Column, int], width: int) -> tuple[int, dict[Column, int]] | None:

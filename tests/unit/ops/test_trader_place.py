@@ -222,6 +222,26 @@ def test_ctrl_c_ends_the_waiting_and_not_the_orders(fake, run_trader, orders_fil
     assert "the orders go on" in ran.err
 
 
+def test_ctrl_c_while_handing_in_leaves_the_outcome_unknown_and_says_how_to_learn_it(
+    fake, run_trader, orders_file, monkeypatch
+):
+    def interrupted(*_args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ops.client.Client.place", interrupted)
+
+    ran = run_trader(*PLACE, orders_file({}), "--idempotency-key", "my-key-0123456789")
+
+    assert ran.code == 5
+    assert "trader order place-multi orders.json --idempotency-key my-key-0123456789" in ran.err
+
+
+def test_completion_is_written_for_each_shell(run_trader):
+    for shell in ("bash", "zsh", "fish"):
+        assert run_trader("--install-completion", "--shell", shell, "--output", f"for-{shell}").code == 0
+        assert "place-multi" in Path(f"for-{shell}").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [((), "FILE"), (("orders.json", "--no-such"), "--no-such"), (("orders.json", "--timeout", "soon"), "timeout")],
