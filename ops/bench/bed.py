@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -37,6 +36,7 @@ BROKER = "stub"
 VHOST = "plain"  # the virtual host of the chain we are compared with
 ACCOUNTS = 16
 INSTRUMENTS = ("NSE:INFY", "NSE:RELIANCE", "NSE:TCS", "NSE:HDFCBANK")
+STOP_GRACE_S = 15  # nothing is measured meanwhile: let each end its work
 UNLIMITED_PAISE = 10**16
 GIVEN = ("DATABASE_URL", "OWNER_DATABASE_URL", "RABBITMQ_URL", "REDIS_URL")
 UNLIMITED = ("order_value_max_paise", "quantity_max", "open_orders_max", "orders_per_s_max", "exposure_max_paise")
@@ -52,6 +52,7 @@ class Bed:
         self.instruments = bids()
         self.api_key = ""
         self._processes: dict[str, Process] = {}
+        self._is_paused = False
         environment = {name: value for name, value in os.environ.items() if name not in GIVEN}
         self.stack = Stack(
             root,
@@ -98,27 +99,23 @@ class Bed:
         self.stack.supervisor.start(replace(process, env={**process.env, **environment}))
         self.stack.supervisor.wait_ready(name)
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
+    def pause(self) -> None:
         """The servers alone, so that what is compared with us has the machine for itself."""
-        names = list(self._processes)
-        self.stack.supervisor.stop(*names)
-        try:
-            yield
-        finally:
-            self._start(names)
+        self.stack.supervisor.stop(*self._processes)
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Our processes again, if they were paused."""
+        if self._is_paused:
+            for process in self._processes.values():
+                self.stack.supervisor.start(process)
+            self.stack.supervisor.wait_ready(*self._processes)
+            self._is_paused = False
 
     def renew(self) -> None:
-        """An empty database, and processes that remember nothing."""
-        names = list(self._processes)
-        self.stack.supervisor.stop(*names)
+        """An empty database, and processes that remember nothing: started when they are needed."""
+        self.pause()
         self._prepare(self.stack)
-        self._start(names)
-
-    def _start(self, names: list[str]) -> None:
-        for name in names:
-            self.stack.supervisor.start(self._processes[name])
-        self.stack.supervisor.wait_ready(*names)
 
     def _prepare(self, stack: Stack) -> dict[str, Any]:
         with connect(stack.owner_database_url, autocommit=True) as connection:
@@ -159,6 +156,7 @@ class Bed:
                 ready=http_ok(f"{stack.base_url}/readyz") if is_web else None,
                 ready_file=None if is_web else ready / name,
                 folder=PROJECT,
+                stop_grace_s=STOP_GRACE_S,
             )
         return list(self._processes.values())
 

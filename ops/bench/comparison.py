@@ -19,6 +19,7 @@ from psycopg.rows import TupleRow
 
 from ops.bench.bed import VHOST, Bed
 from ops.bench.figures import PLAIN, Figures, Window
+from ops.bench.measure import CouldNotMeasure
 from ops.bench.plain import SCHEMA, STAGES, all_queues, declare, open_broker, queue_of
 from ops.bench.processes import read
 from ops.child import Process
@@ -106,14 +107,16 @@ class PlainChain:
         assert feeder.stdout is not None
         fed = json.loads(feeder.stdout.read() or "{}")
         if feeder.wait(timeout=30) != 0:
-            raise RuntimeError("the plain chain's feeder failed; its error is above")
+            raise CouldNotMeasure("the plain chain's feeder failed; its error is above")
         self._fed += fed["fed"]
         cpu = after.since(before)
         with self._connect() as connection:
             self._wait_until_finished(connection)
             figures = Figures(connection, PLAIN, began)
+            rate, spent = figures.orders_per_s(window), sum(cpu.values()) - cpu["feeder"]
             return {
-                "orders_per_s": figures.orders_per_s(window),
+                "orders_per_s": rate,
+                "cpu_ms_per_order": round(spent * 1000 / max(rate * window.seconds, 1.0), 3),
                 "accept_to_broker_ms": figures.accept_to_broker(window),
                 "accept_to_final_ms": figures.accept_to_final(window),
                 "cpu_cores": {name: round(spent / window.seconds, 3) for name, spent in cpu.items()},
@@ -155,7 +158,7 @@ class PlainChain:
                 if all(answer.method.consumer_count >= self._shape.processes for answer in answers):
                     return
                 time.sleep(0.2)
-        raise RuntimeError("the plain chain's workers didn't start: see plain.log in the run folder's logs")
+        raise CouldNotMeasure("the plain chain's workers didn't start: see plain.log in the run folder's logs")
 
     def _wait_until_finished(self, connection: Connection[TupleRow]) -> None:
         deadline = time.monotonic() + START_WITHIN_S

@@ -25,6 +25,10 @@ MISSING = (
 )
 
 
+class CouldNotMeasure(Exception):
+    """There is no figure; the message says why."""
+
+
 @dataclass(kw_only=True)
 class Measured:
     """One run under load. Rates are orders per second over the measured window, latencies milliseconds."""
@@ -64,6 +68,7 @@ def measure(
     rate: float = 0.0,
     window: int = 0,
     lines: int = 1,
+    connections: int = CONNECTIONS,
     wait_s: float = FINISH_WITHIN_S,
     sample: Callable[[], Any] | None = None,
     sample_every_s: float = 2.0,
@@ -88,7 +93,7 @@ def measure(
             window=window,
             seconds=warmup_s + seconds,
             warmup_s=warmup_s,
-            connections=CONNECTIONS,
+            connections=connections,
             intent_ids=str(ids),
         )
         generator = subprocess.Popen(
@@ -101,7 +106,7 @@ def measure(
             generator.stdin.close()
             started = json.loads(generator.stdout.readline() or "{}").get("started")
             if started is None:
-                raise RuntimeError("the generator didn't start; its error is above")
+                raise CouldNotMeasure("the generator didn't start; its error is above")
             pids = {"generator": generator.pid}
             _sleep_until(started + warmup_s)
             before, samples = bed.read(pids), []

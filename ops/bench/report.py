@@ -22,20 +22,20 @@ PARTS = (("accept", "accept"), ("accept_to_broker", "accept → broker"), ("acce
 def document(results: Results, *, began: datetime, lengths: Mapping[str, float]) -> dict[str, Any]:
     """What bench.json holds: the headline figures first, then everything."""
     found: dict[str, Any] = {}
-    if "single" in results:
-        found["single"] = {"orders_per_s": results["single"]["orders_per_s"]}
-        if "plain" in results:
+    if _has(results, "single"):
+        found["single"] = _headline(results["single"])
+        if _has(results, "plain"):
             ratio = results["single"]["orders_per_s"] / max(results["plain"]["orders_per_s"], 1e-9)
             found["single"]["ratio_to_dramatiq"] = round(ratio, 2)
-    if "batch20" in results:
-        found["batch20"] = {"orders_per_s": results["batch20"]["orders_per_s"]}
-    if "latency" in results:
+    if _has(results, "batch20"):
+        found["batch20"] = _headline(results["batch20"])
+    if _has(results, "latency"):
         found["latency_ms"] = {part: _two(results["latency"][part]) for part, _ in PARTS}
-    if "plain" in results:
+    if _has(results, "plain"):
         slow = results["plain"]["latency"]
         found["dramatiq"] = {
             "shape": results["plain"]["shape"],
-            "orders_per_s": results["plain"]["orders_per_s"],
+            **_headline(results["plain"]),
             "latency_ms": {part: _two(slow[f"{part}_ms"]) for part in ("accept_to_broker", "accept_to_final")},
         }
     found["targets"] = verdicts(results)
@@ -63,7 +63,7 @@ def show(console: Console, results: Results) -> None:
 def runs(results: Results) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every measurement under load, by a name that says which; of slices the first and the last."""
     for name, found in results.items():
-        if name == "plain":
+        if name == "plain" or "error" in found:
             continue
         if "slices" in found:
             yield f"{name}, first", found["slices"][0]
@@ -88,10 +88,9 @@ def throughput_table(results: Results) -> Table:
             f"{found['cpu_ms_per_order']:.2f}",
             f"{found['finished_after_s']:.1f}" if not found["unfinished"] else f"{found['unfinished']:,} left",
         )
-    if "plain" in results:
+    if _has(results, "plain"):
         found = results["plain"]["throughput"]
-        spent = sum(cores for part, cores in found["cpu_cores"].items() if part != "feeder")
-        cost = f"{spent * 1000 / found['orders_per_s']:.2f}" if found["orders_per_s"] else ""
+        cost = f"{found['cpu_ms_per_order']:.2f}"
         table.add_row("plain chain", "", "", f"{found['orders_per_s']:,.0f}", "", cost, "")
     return table
 
@@ -103,7 +102,7 @@ def latency_table(results: Results) -> Table:
         for part, shown in PARTS:
             if found[part]:
                 table.add_row(name, shown, *(f"{found[part][rank]:,.1f}" for rank in ranks))
-    if "plain" in results:
+    if _has(results, "plain"):
         slow = results["plain"]["latency"]
         for part, shown in PARTS[1:]:
             if theirs := slow[f"{part}_ms"]:
@@ -114,7 +113,7 @@ def latency_table(results: Results) -> Table:
 def cpu_table(results: Results) -> Table:
     """Cores in use, by process. PostgreSQL's share is broken down by the process it worked for."""
     columns = list(runs(results))
-    if "plain" in results:
+    if _has(results, "plain"):
         columns.append(("plain chain", results["plain"]["throughput"]))
     names = sorted({part for _, found in columns for part, cores in found["cpu_cores"].items() if cores >= 0.001})
     table = _table("CPU, cores", [name for name, _ in columns])
@@ -148,6 +147,14 @@ def _table(title: str, columns: Any) -> Table:
     for column in columns:
         table.add_column(column, justify="right")
     return table
+
+
+def _has(results: Results, name: str) -> bool:
+    return name in results and "error" not in results[name]
+
+
+def _headline(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {"orders_per_s": found["orders_per_s"], "cpu_ms_per_order": found["cpu_ms_per_order"]}
 
 
 def _two(found: Mapping[str, float]) -> dict[str, float | None]:

@@ -7,42 +7,44 @@ import time
 from psycopg import Connection, sql
 from psycopg.rows import TupleRow
 
+from ops.bench.measure import CouldNotMeasure
+
 CHUNK = 50_000
 
 # Which columns of a copy differ from its model, and what they have: `number`, `moment`, `new_id` and `new_intent` are
 # the copy's. The model rests at the broker; its copies were filled.
-TAG = "'ST' || lpad(number::text, 17, '0')"
+TAG = "'ST' || lpad(copies.number::text, 17, '0')"
 CHANGES: dict[str, dict[str, str]] = {
     "intents": {
-        "id": "new_intent",
-        "idempotency_key": "'stored-' || new_intent",
-        "order_ids": "array[new_id]",
-        "accepted_at": "moment",
-        "window_until": "moment + interval '5 minutes'",
+        "id": "copies.new_intent",
+        "idempotency_key": "'stored-' || copies.new_intent",
+        "order_ids": "array[copies.new_id]",
+        "accepted_at": "copies.moment",
+        "window_until": "copies.moment + interval '5 minutes'",
     },
     "orders": {
-        "id": "new_id",
-        "intent_id": "new_intent",
+        "id": "copies.new_id",
+        "intent_id": "copies.new_intent",
         "broker_tag": TAG,
-        "broker_order_id": "'STORED-' || number",
+        "broker_order_id": "'STORED-' || copies.number",
         "state": "'FILLED'",
         "filled_quantity": "quantity",
         "average_price": "price",
         "blocked_paise": "0",
         "exposure_paise": "0",
-        "accepted_at": "moment",
-        "send_before": "moment + interval '2 minutes'",
-        "updated_at": "moment",
+        "accepted_at": "copies.moment",
+        "send_before": "copies.moment + interval '2 minutes'",
+        "updated_at": "copies.moment",
     },
-    "commands": {"order_id": "new_id", "due_at": "moment", "done_at": "moment"},
-    "order_events": {"order_id": "new_id", "at": "moment"},
+    "commands": {"order_id": "copies.new_id", "due_at": "copies.moment", "done_at": "copies.moment"},
+    "order_events": {"order_id": "copies.new_id", "at": "copies.moment"},
     "attempts": {
-        "order_id": "new_id",
-        "call_id": "new_id",
+        "order_id": "copies.new_id",
+        "call_id": "copies.new_id",
         "tag": TAG,
-        "started_at": "moment",
-        "lease_until": "moment",
-        "ended_at": "moment",
+        "started_at": "copies.moment",
+        "lease_until": "copies.moment",
+        "ended_at": "copies.moment",
     },
 }
 KEY = {"intents": "id = %(intent)s", "orders": "id = %(order)s"}
@@ -72,12 +74,12 @@ def store_orders(connection: Connection[TupleRow], total: int) -> float:
     """Store so many finished orders with their intents, commands, events and attempts; how many seconds that took.
 
     Raises:
-        RuntimeError: no order has gone through yet that could be their model.
+        CouldNotMeasure: no order has gone through yet that could be their model.
     """
     began = time.monotonic()
     model = connection.execute(MODEL).fetchone()
     if model is None:
-        raise RuntimeError("no finished order to copy")
+        raise CouldNotMeasure("no finished order to copy")
     parameters = {"order": model[0], "intent": model[1]}
     copies = {table: _copy(connection, table, changes) for table, changes in CHANGES.items()}
     for first in range(0, total, CHUNK):
@@ -96,7 +98,7 @@ def _copy(connection: Connection[TupleRow], table: str, changes: dict[str, str])
     columns = [row[0] for row in connection.execute(COLUMNS, [table])]
     unknown = changes.keys() - set(columns)
     if unknown:
-        raise RuntimeError(f"{table} has no column {', '.join(sorted(unknown))}: mend ops/bench/stored.py")
+        raise CouldNotMeasure(f"{table} has no column {', '.join(sorted(unknown))}: mend ops/bench/stored.py")
     values = [sql.SQL(changes[name]) if name in changes else sql.Identifier("model", name) for name in columns]
     return sql.SQL("insert into {table} ({columns}) select {values} from copies, {table} as model where {key}").format(
         table=sql.Identifier(table),
