@@ -43,6 +43,7 @@ def document(operations: Sequence[Operation], version: str) -> Json:
         "servers": [{"url": "/"}],
         "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in operations)],
         "paths": paths,
+        "security": [{"apiKey": []}],
         "components": {
             "schemas": schemas,
             "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer", "description": "An API key: oc_…"}},
@@ -91,13 +92,16 @@ def _operation(operation: Operation, names: Mapping[type[BaseModel], str]) -> Js
 
 
 def _parameter(parameter: Parameter) -> Json:
-    return {
+    told: Json = {
         "name": parameter.name,
         "in": parameter.where,
         "required": parameter.required,
         "description": parameter.description,
         "schema": dict(parameter.schema),
     }
+    if parameter.example is not None:
+        told["example"] = parameter.example
+    return told
 
 
 def _path_parameter(name: str) -> Json:

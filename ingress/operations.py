@@ -35,6 +35,7 @@ class Parameter:
     where: str = "query"
     required: bool = False
     default: Any = None
+    example: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,13 +46,15 @@ IDEMPOTENCY_KEY = Parameter(
     description="A word of your own, 16 to 255 visible ASCII characters, a new one for each new request.",
     read=str,
     required=True,
+    example="2026-11-22-rebalance-0001",
 )
 PREFER = Parameter(
     name="Prefer",
     where="header",
-    schema={"type": "string", "examples": ["wait=10"]},
+    schema={"type": "string"},
     description="`wait=N`, 0 to 60: answer when every line has settled, at the latest after N seconds.",
     read=str,
+    example="wait=10",
 )
 WAIT = Parameter(
     name="wait",
@@ -97,9 +99,10 @@ ACCOUNT = Parameter(
 )
 INSTRUMENT = Parameter(
     name="instrument",
-    schema={"type": "string", "pattern": f"^{_KEY}$", "examples": ["NSE:INFY"]},
+    schema={"type": "string", "pattern": f"^{_KEY}$"},
     description="An instrument as EXCHANGE:SYMBOL.",
     read=matching(_KEY, "an instrument as EXCHANGE:SYMBOL is wanted"),
+    example="NSE:INFY",
 )
 INTENT = Parameter(
     name="intent",
