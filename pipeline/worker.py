@@ -16,6 +16,7 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.worker import Worker
 
 from pipeline.chain import OUTCOME, dispatch_stage, queue_of, reports_stage
+from pipeline.crash import crash
 from pipeline.desk import Desk, from_env
 from pipeline.rabbit import connect
 from pipeline.reports import BookReader, apply_due
@@ -98,10 +99,15 @@ def outcome_handlers(desk: Desk) -> tuple[dict[str, Handler], Callable[[], None]
 
 
 def dispatch_handlers(desk: Desk, broker: str) -> tuple[dict[str, Handler], Callable[[], None]]:
+    from brokers import transport
+    from brokers.health import Health
     from pipeline.stages.dispatch import Dispatcher
 
+    health = Health(desk.redis)
+    transport.crash = crash
+    transport.watchers.append(health.watch)
     able = desk.adapters[broker].capabilities
-    dispatcher = Dispatcher(desk, broker, _budget(desk, broker, able.order_windows, "order"))
+    dispatcher = Dispatcher(desk, broker, _budget(desk, broker, able.order_windows, "order"), health)
     reader = BookReader(desk, broker, _budget(desk, broker, able.read_windows, "read"))
 
     def read_books(since: str | None) -> None:

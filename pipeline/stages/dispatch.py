@@ -37,13 +37,16 @@ from store.attempts import Attempt
 from store.unit import Unit
 
 if TYPE_CHECKING:
-    from brokers.limits import RateBudget
+    from brokers.health import Health
+    from brokers.limits import Granted, RateBudget
 
 log = logging.getLogger(__name__)
 
 _BEGINNING = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
 SLACK = timedelta(seconds=1)
 PEEK_MAX = 400
+PLACE = "place"  # the operation whose circuit counts here
+CIRCUIT_LOOK_S = 0.5
 WAIT_FOR_SESSION = timedelta(seconds=1)
 BACKOFF_MS = (200, 5_000)  # after an exception of ours
 
@@ -69,10 +72,12 @@ class Answer:
 class Dispatcher:
     """Keeps one broker's call slots busy. Calls run on threads of their own; one thread writes down their outcomes."""
 
-    def __init__(self, desk: Desk, broker: str, budget: RateBudget | None = None) -> None:
+    def __init__(
+        self, desk: Desk, broker: str, budget: RateBudget | None = None, health: Health | None = None
+    ) -> None:
         self._desk, self._broker, self._stage = desk, broker, dispatch_stage(broker)
         self._adapter = desk.adapters[broker]
-        self._budget = budget
+        self._budget, self._health = budget, health
         self._slots = self._adapter.capabilities.call_slots
         self._busy = 0
         self._stopping = False
@@ -93,6 +98,9 @@ class Dispatcher:
             elif since is not None:
                 self._since = min(self._since, datetime.fromisoformat(since) - SLACK)
             total = 0
+            if self._health is not None and self._health.is_open(self._broker, PLACE):
+                self._pump_later(CIRCUIT_LOOK_S)
+                return 0
             while not self._stopping and self._busy < self._slots:
                 claimed, sent = self._send()
                 total += sent
@@ -180,26 +188,35 @@ class Dispatcher:
         if self._budget is None:
             claimed = commands.claim(unit, self._stage, since=self._since, now=now, limit=limit)
             return claimed, claimed[-1].due_at if len(claimed) == limit else now
-        granted = self._budgeted(unit, limit, now)
-        return (commands.claim_these(unit, self._stage, granted, now) if granted else []), _BEGINNING
+        granted = self._budgeted(unit, limit, now, self._budget)
+        keys = [key for _, taken in granted for key in taken]
+        claimed = commands.claim_these(unit, self._stage, keys, now) if keys else []
+        held = {(command.order_id, command.seq) for command in claimed}
+        for grant, taken in granted:
+            self._budget.give_back(grant, sum(key not in held for key in taken))
+        return claimed, _BEGINNING
 
-    def _budgeted(self, unit: Unit, limit: int, now: datetime) -> list[tuple[str, int]]:
-        assert self._budget is not None
+    def _budgeted(
+        self, unit: Unit, limit: int, now: datetime, budget: RateBudget
+    ) -> list[tuple[Granted, list[tuple[str, int]]]]:
+        """What is due, oldest first, as far as each account's rate budget goes."""
         waiting: dict[str, list[tuple[str, int]]] = {}
         for order_id, seq, account_id in commands.peek(unit, self._stage, now=now, limit=PEEK_MAX):
             waiting.setdefault(account_id, []).append((order_id, seq))
-        granted: list[tuple[str, int]] = []
+        granted: list[tuple[Granted, list[tuple[str, int]]]] = []
+        room = limit
         soonest: float | None = None
         for account_id, keys in waiting.items():
-            wanted = min(len(keys), limit - len(granted))
+            wanted = min(len(keys), room)
             if wanted <= 0:
                 break
-            grant = self._budget.take(account_id, wanted)
+            grant = budget.take(account_id, wanted)
             if grant.forgotten:
                 # Redis knows nothing of this account's day: the record does.
                 windows = [window.seconds for window in self._adapter.capabilities.order_windows]
-                self._budget.remember(account_id, attempts.count_sent(unit, account_id, windows, now))
-            granted.extend(keys[: grant.count])
+                budget.remember(account_id, attempts.count_sent(unit, account_id, windows, now))
+            granted.append((grant, keys[: grant.count]))
+            room -= grant.count
             if grant.count < wanted:
                 soonest = min(soonest or grant.wait_s, grant.wait_s)
         if soonest is not None:
@@ -329,6 +346,8 @@ class Dispatcher:
         except Exception as error:  # nothing has left yet: the database is away, or the account is gone
             log.warning("a call could not be made", extra={"call_id": call.id}, exc_info=True)
             return tuple(NotSent(f"{type(error).__name__}: {error}") for _ in call.orders)
+        if self._health is not None and (wait_s := self._health.wait_s(self._broker, PLACE)) > 0:
+            return tuple(NotSent("the circuit is open", retry_after_s=wait_s) for _ in call.orders)
         try:
             crash("dispatch.before_call")
             outcomes = tuple(self._adapter.place(session, lines, timeout_s=timeout_s, send_by=call.send_by))
