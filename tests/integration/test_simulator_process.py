@@ -9,13 +9,18 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from simulator_client import PRICE, UPSTOX_LINE, a_client, until
+from simulator_client import PRICE, RESTING, UPSTOX_LINE, Client, a_client, until
+
+from brokers.simulator.clock import Clock
+from brokers.simulator.server import Plan, SimulatorServer
 
 
 @contextmanager
@@ -62,6 +67,18 @@ def test_a_killed_simulator_remembers_what_it_accepted(tmp_path):
         until(lambda: all(row["state"] == "complete" for row in call(ports["control"], "GET", "/orders")))
         again = call(ports["upstox"], "POST", "/v3/order/place", UPSTOX_LINE)["data"]["order_ids"][0]
         assert again not in placed
+
+
+def test_a_days_end_that_was_slept_through_is_made_up_for(tmp_path):
+    plan = Plan(state=tmp_path / "books.jsonl")
+    with SimulatorServer(plan) as simulator:
+        Client(simulator).place_upstox(tag="rests", order_type="LIMIT", price=float(RESTING))
+
+    tomorrow = Clock(source=lambda: time.time() + 86_400)
+    with SimulatorServer(replace(plan, clock=tomorrow)) as simulator:
+        client = Client(simulator)
+        until(lambda: client.judged("rests")["state"] == "cancelled")
+        assert client.upstox("GET", "/v2/order/retrieve-all")[1]["data"] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -125,7 +125,7 @@ def test_some_slices_may_fail(client):
 
     first, second = body["data"]["children"]
     assert status == 200
-    assert row_of(client, "half", "OPEN", "PUT ORDER REQ RECEIVED")["order_id"] == first["order_id"]
+    assert until(lambda: row_of(client, "half", "OPEN"))["order_id"] == first["order_id"]
     assert second["error"]["error_type"] == "MarginException"
 
 

@@ -124,6 +124,17 @@ def test_trades_are_of_whole_lots():
     assert [trade.quantity for trade in order.trades] == [65, 65, 65]
 
 
+def test_an_odd_fill_leaves_no_more_to_trade_than_is_pending():
+    exchange = an_exchange()
+    order = place(exchange, an_ask(65, instrument=FUTURE, price="990.00"))
+    wait(exchange)
+    exchange.force_fill(order, 10, Decimal("990.00"))
+    exchange.pin(FUTURE, Decimal("989.90"))
+    wait(exchange)
+
+    assert [trade.quantity for trade in order.trades] == [10, 55]
+
+
 def test_a_cancel_takes_a_while_and_a_fill_may_win():
     exchange = an_exchange(cancel_delay_ms=500)
     order = place(exchange, an_ask(price="990.00"))

@@ -95,6 +95,21 @@ def test_an_accepted_cancel_is_not_forgotten(state):
     assert again.books.all[order.order_id].status is Status.CANCELLED
 
 
+def test_a_triggered_stop_stays_triggered(state):
+    exchange = an_exchange(state=state)
+    order = place(exchange, an_ask(trigger="1010.00", price="1012.00"))
+    wait(exchange)
+    exchange.pin(SHARE, Decimal("1015.00"))
+    wait(exchange)
+    exchange.journal.close()
+
+    again = restarted(state)
+    again.pin(SHARE, Decimal("1005.00"))
+    wait(again, 5)
+
+    assert again.books.all[order.order_id].status is Status.COMPLETE
+
+
 def test_a_modification_under_way_is_told_as_not_done(state):
     exchange = an_exchange(state=state, step_delay_ms=100)
     order = place(exchange, an_ask(price="990.00"))
