@@ -15,9 +15,10 @@ from rich.text import Text
 
 from ops.answers import Json
 from ops.exits import Ended, Exit, Failed
+from ops.grid import Column, grid
 from ops.operating import DEFAULTS, Options, open_desk
 from ops.screen import Screen
-from ops.show import Column, grid, moment, short, state
+from ops.show import moment, short, state
 from ops.story import facts, timeline
 
 if TYPE_CHECKING:

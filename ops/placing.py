@@ -13,10 +13,11 @@ from rich.text import Text
 from domain.ids import new_id
 from ops.answers import Json, Lost, NotReached, Placed, Problem
 from ops.exits import Exit, Failed
+from ops.grid import grid
 from ops.orderfile import OrderFile, read_orders
 from ops.progress import progress_on
 from ops.session import DEFAULTS, Options, Session, session
-from ops.show import CHANGED, LINE, ORDER_COLUMNS, grid, reason, reasons, short, state
+from ops.show import CHANGED, LINE, ORDER_COLUMNS, reason, reasons, short, state
 from ops.watching import exit_of, follow, only_stuck
 
 if TYPE_CHECKING:

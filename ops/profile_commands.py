@@ -7,10 +7,10 @@ import sys
 from rich.text import Text
 
 from ops.exits import Exit, Failed
+from ops.grid import Column, grid
 from ops.profiles import Profiles, profiles_path, read_profiles, write_profiles
 from ops.screen import Screen
 from ops.session import DEFAULTS, Options
-from ops.show import Column, grid
 
 SHOWN_OF_KEY = 4
 

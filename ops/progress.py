@@ -14,9 +14,10 @@ from rich.text import Text
 
 from domain.lifecycle import AT_BROKER, TERMINAL, UNSENT, OrderState
 from ops.answers import Json
+from ops.grid import Column, grid
 from ops.orderfile import line_label
 from ops.screen import Screen
-from ops.show import IST, LINE, ORDER_COLUMNS, Column, grid, reason, reason_code, reasons
+from ops.show import IST, LINE, ORDER_COLUMNS, reason, reason_code, reasons
 
 STAGES = ("validate", "risk", "margin", "route", "dispatch", "persist", "notify")
 DONE, NOW, TO_COME, STOPPED, NOT_KNOWN, WAITS = "●", "◐", "○", "✗", "?", "‖"

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from ops.answers import Json
 from ops.exits import Exit, Failed
+from ops.grid import Column, grid
 from ops.placing import end_of, show_intent, watch
 from ops.progress import StreamProgress
 from ops.session import DEFAULTS, Options, Session, session
@@ -17,9 +18,7 @@ from ops.show import (
     INTENT_COLUMNS,
     ORDER_COLUMNS,
     TRADE_COLUMNS,
-    Column,
     broker_rows,
-    grid,
     moment,
     price,
     reason,
@@ -94,9 +93,9 @@ def orders(
         limit: how many.
         after: go on from this cursor (`next` of the answer before).
     """
-    wanted = {"state": state, "broker": broker, "account": account, "instrument": instrument, "intent": intent}
+    wanted = {"state": _upper(state), "broker": _upper(broker), "account": account, "instrument": _upper(instrument)}
     with session(options) as here:
-        page = here.client.pages("orders", limit=limit, after=after, **wanted)
+        page = here.client.pages("orders", limit=limit, after=after, intent=intent, **wanted)
         return _list(here, page, "orders", (*ORDER_COLUMNS, CHANGED))
 
 
@@ -157,7 +156,7 @@ def trades(
     """
     with session(options) as here:
         page = here.client.pages(
-            "trades", limit=limit, after=after, broker=broker, account=account, instrument=instrument
+            "trades", limit=limit, after=after, broker=_upper(broker), account=account, instrument=_upper(instrument)
         )
         return _list(here, page, "trades", TRADE_COLUMNS)
 
@@ -236,6 +235,10 @@ def _order_in_words(order: Json) -> list[Text]:
         "changed": moment(order.get("updatedAt")),
     }
     return [Text.assemble((f"{name:<10}", "bold"), _plain(value)) for name, value in facts.items() if _plain(value)]
+
+
+def _upper(word: str | None) -> str | None:
+    return word.upper() if word is not None else None
 
 
 def _plain(value: object) -> Text | str:

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from domain.money import Money
 from ops.answers import Json
-from ops.show import TRADE_COLUMNS, clock, grid, moment, parse_time, price, reason, rupees, state, terms
+from ops.grid import grid
+from ops.show import TRADE_COLUMNS, clock, moment, parse_time, price, reason, rupees, state, terms
 
 VERDICT_SIGN = {"PROCEED": ("✓", "green"), "REJECT": ("✗", "bold red"), "WAIT": ("‖", "magenta")}
 PPM_PER_PERCENT = 10_000

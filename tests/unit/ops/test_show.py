@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
+from ops.grid import grid
 from ops.progress import LiveProgress, steps
-from ops.show import LINE, ORDER_COLUMNS, grid, price
+from ops.show import LINE, ORDER_COLUMNS, price
 from ops.story import duration, facts
 
 

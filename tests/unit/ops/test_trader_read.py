@@ -17,7 +17,7 @@ def placed(fake, run_trader, orders_file):
 def test_orders_are_listed_and_narrowed(placed, run_trader):
     assert len(run_trader("orders", "--json").document["orders"]) == 2
 
-    ran = run_trader("orders", "--state", "REJECTED", "--json")
+    ran = run_trader("orders", "--state", "rejected", "--json")
 
     assert [order["correlationId"] for order in ran.document["orders"]] == ["leg-2"]
 
