@@ -10,15 +10,12 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from brokers.simulator.accounts import Accounts
 from brokers.simulator.book import Row, SimOrder
 from brokers.simulator.faults import POSTBACK, Faults, Kind
-
-if TYPE_CHECKING:
-    from brokers.simulator.service import Facade
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +23,15 @@ _DEADLINE_S = 5.0
 _WAITING_MAX = 10_000
 
 Hear = Callable[[str], None]
+
+
+class Teller(Protocol):
+    """What a broker says of a change: to the postback URL, and on its stream; None where it says nothing."""
+
+    name: str
+
+    def push(self, order: SimOrder, row: Row) -> bytes | None: ...
+    def stream(self, order: SimOrder, row: Row) -> str | None: ...
 
 
 @dataclass(slots=True)
@@ -39,12 +45,12 @@ class Postbacks:
     def __init__(self, accounts: Accounts, faults: Faults, wake: Callable[[], None]) -> None:
         """`wake` tells the server that the exchange has something new to do."""
         self._accounts, self._faults, self.wake = accounts, faults, wake
-        self._facades: dict[str, Facade] = {}
+        self._facades: dict[str, Teller] = {}
         self._outboxes: dict[str, _Outbox] = {}
         self._hearers: dict[str, list[Hear]] = {}
         self.delivered = self.failed = 0
 
-    def speak_for(self, facade: Facade) -> None:
+    def speak_for(self, facade: Teller) -> None:
         self._facades[facade.name] = facade
 
     def hear(self, user_id: str, hear: Hear) -> Callable[[], None]:

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from brokers.simulator.accounts import Account
-from brokers.simulator.book import Row, SimOrder
 from brokers.simulator.clock import Clock
 from brokers.simulator.exchange import Exchange
 from brokers.simulator.faults import BEFORE, Fault, Faults, Kind, Plan
 from brokers.simulator.limits import Windows
-from brokers.simulator.postbacks import Postbacks
+from brokers.simulator.postbacks import Postbacks, Teller
 from brokers.simulator.settings import Limits
 from brokers.simulator.web import Answer, Delivery, Request, Upgrade
 
@@ -61,12 +60,10 @@ class Route:
         object.__setattr__(self, "pattern", re.compile(pattern + r"\Z"))
 
 
-class Facade(Protocol):
+class Facade(Teller, Protocol):
     """One broker's dialect."""
 
-    name: str
     routes: Sequence[Route]
-    order_id_form: str
 
     def account_of(self, request: Request) -> Account | None:
         """Whose token the request carries, be it alive or dead."""
@@ -80,13 +77,6 @@ class Facade(Protocol):
     def timed_out(self) -> Answer: ...
     def without_id(self) -> Answer: ...
     def limits(self) -> Limits: ...
-    def push(self, order: SimOrder, row: Row) -> bytes | None:
-        """What the account's postback URL is told of a change; None where this broker tells nothing."""
-        ...
-
-    def stream(self, order: SimOrder, row: Row) -> str | None:
-        """The same for its WebSocket."""
-        ...
 
 
 class Service:

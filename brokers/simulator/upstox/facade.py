@@ -26,7 +26,7 @@ from brokers.simulator.upstox.answers import (
     success,
 )
 from brokers.simulator.upstox.market import Market
-from brokers.simulator.upstox.orders import NAME, ORDER_ID_FORM, Orders
+from brokers.simulator.upstox.orders import NAME, Orders
 from brokers.simulator.upstox.portfolio import Portfolio
 from brokers.simulator.upstox.reads import Reads, book_row_at
 from brokers.simulator.web import Answer, Request, Upgrade, json_answer
@@ -37,7 +37,6 @@ _STREAM = "/v2/feed/portfolio-stream-feed"
 
 class Upstox:
     name = NAME
-    order_id_form = ORDER_ID_FORM
 
     def __init__(self, exchange: Exchange, postbacks: Postbacks) -> None:
         self._exchange, self._postbacks = exchange, postbacks

@@ -32,7 +32,7 @@ from brokers.simulator.zerodha.answers import (
     success,
 )
 from brokers.simulator.zerodha.market import Market
-from brokers.simulator.zerodha.orders import NAME, ORDER_ID_FORM, Orders
+from brokers.simulator.zerodha.orders import NAME, Orders
 from brokers.simulator.zerodha.portfolio import Portfolio
 from brokers.simulator.zerodha.reads import Reads, book_row, update
 
@@ -41,7 +41,6 @@ _SCHEME = "token "
 
 class Zerodha:
     name = NAME
-    order_id_form = ORDER_ID_FORM
 
     def __init__(self, exchange: Exchange, postbacks: Postbacks) -> None:
         self._exchange, self._postbacks = exchange, postbacks
