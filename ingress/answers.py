@@ -59,6 +59,8 @@ class Work(_Answer):
 class OrderView(_Answer):
     order_id: UUID
     intent_id: UUID
+    parent_id: Annotated[UUID | None, Field(description="Of a slice: the order that was cut.")]
+    slices: Annotated[int, Field(description="Into how many slices the order was cut, 0 for none.")]
     line: int
     correlation_id: str
     state: OrderState

@@ -132,6 +132,7 @@ async def _after_waiting(door: Door, call: Call, acceptance: Acceptance, wait_s:
         parameters.ACCOUNT,
         parameters.INSTRUMENT,
         parameters.INTENT,
+        parameters.PARENT,
         parameters.LIMIT,
         parameters.AFTER_ID,
     ),
@@ -146,6 +147,7 @@ async def list_orders(door: Door, call: Call) -> Reply:
         account=query["account"],
         instrument=query["instrument"],
         intent=query["intent"],
+        parent=query["parent"],
     )
     page = await door.reader.ask(
         queries.order_page, scope_of(call.key), filters, limit=query["limit"], after=query["after"]

@@ -110,3 +110,9 @@ INTENT = Parameter(
     description="An intent's id.",
     read=uuid,
 )
+PARENT = Parameter(
+    name="parent",
+    schema={"type": "string", "format": "uuid"},
+    description="An order that was cut into slices: lists these. Otherwise slices are left out.",
+    read=uuid,
+)

@@ -38,6 +38,7 @@ class Filters:
     account: str | None = None
     instrument: str | None = None
     intent: str | None = None
+    parent: str | None = None  # the slices of this order; without it slices are left out, their parents sum them up
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,10 @@ def order_page(connection: Connection, scope: Scope, filters: Filters, *, limit:
         # By the intent's own list of lines: orders are not indexed by their intent.
         lines = select(func.unnest(intents.c.order_ids)).where(intents.c.id == filters.intent)
         wanted = wanted.where(orders.c.id.in_(lines))
+    if filters.parent is not None:
+        wanted = wanted.where(orders.c.parent_id == filters.parent)
+    else:
+        wanted = wanted.where(orders.c.parent_id.is_(None))
     rows, more = _by_id(connection, wanted, orders.c.id, limit, after)
     return Page([order_view(row) for row in rows], id_cursor(rows[-1].id) if more else None)
 
@@ -118,10 +123,11 @@ def history(connection: Connection, scope: Scope, order_id: str) -> View | None:
 
 
 def trades_of(connection: Connection, scope: Scope, order_id: str) -> View | None:
-    """The order's trades, oldest first; None when the order isn't to be seen."""
+    """The order's trades and those of its slices, oldest first; None when the order isn't to be seen."""
     if not _may_see(connection, scope, order_id):
         return None
-    wanted = select(trades).where(trades.c.order_id == order_id).order_by(trades.c.at, trades.c.trade_id)
+    slices = connection.execute(select(orders.c.id).where(orders.c.parent_id == order_id)).scalars().all()
+    wanted = select(trades).where(trades.c.order_id.in_([order_id, *slices])).order_by(trades.c.at, trades.c.trade_id)
     return {"trades": [trade_view(row) for row in connection.execute(wanted)], "next": None}
 
 

@@ -50,6 +50,8 @@ def order_view(row: Any) -> View:
     return {
         "orderId": row.id,
         "intentId": row.intent_id,
+        "parentId": row.parent_id,
+        "slices": row.slices,
         "line": row.line,
         "correlationId": row.correlation_id,
         "state": state,
