@@ -6,9 +6,10 @@ import logging
 import threading
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any
 
+from domain.errors import StoreAway
 from domain.events import Source
 from domain.ids import is_our_tag
 from domain.lifecycle import OrderState
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 APPLY_MAX = 200
+FOUR_DECIMALS = Decimal("0.0001")
 READS_PER_BOOK = 2  # orders, then trades
 LOOK_FIRST_S, LOOK_LAST_S = 0.1, 1.0
 
@@ -77,7 +79,15 @@ class BookReader:
             live = accounts.with_live_orders(unit, self._broker)
         for account_id in self._seen.keys() - set(live):
             del self._seen[account_id]
-        return sum(self._read_account(account_id) for account_id in live)
+        new = 0
+        for account_id in live:
+            try:
+                new += self._read_account(account_id)
+            except StoreAway:
+                raise
+            except Exception:
+                log.exception("a book could not be read; the others are", extra={"account": account_id})
+        return new
 
     def _read_account(self, account_id: str) -> int:
         if self._budget is not None and self._budget.take(account_id, READS_PER_BOOK).count < READS_PER_BOOK:
@@ -93,9 +103,11 @@ class BookReader:
     def _pass_on(self, account_id: str, book: Iterable[BookRow]) -> int:
         installation = self._desk.environment.installation
         seen = self._seen.setdefault(account_id, {})
-        changed = {}
+        changed: dict[str, tuple[str, dict[str, Any]]] = {}
+        shown: dict[str, list[str]] = {}  # by tag the broker order ids of its rows: more than one where there is a twin
         for row in book:
             if row.tag is not None and is_our_tag(installation, row.tag):
+                shown.setdefault(row.tag, []).append(row.broker_order_id)
                 body = to_body(row)
                 if seen.get(row.broker_order_id) != body:
                     changed[row.broker_order_id] = (row.tag, body)
@@ -106,30 +118,63 @@ class BookReader:
             unknown = [tag for tag, _ in changed.values() if tag not in ids]
             if unknown:
                 log.error("a book shows orders of ours that no row knows", extra={"account": account_id, "tags": unknown})
-            found = [Report(ids[tag], Source.POLL, body) for tag, body in changed.values() if tag in ids]
+            found = [
+                Report(ids[tag][0], Source.POLL, body)
+                for broker_order_id, (tag, body) in changed.items()
+                if tag in ids and broker_order_id == ours_of(tag, shown[tag], known=ids[tag][1])
+            ]
             new = reports.insert(unit, found, self._desk.now())
             crash("reports.before_commit")
-        for broker_order_id, (tag, body) in changed.items():
-            if tag in ids:
-                seen[broker_order_id] = body
+        for broker_order_id, (_, body) in changed.items():
+            seen[broker_order_id] = body
         if new:
             self._desk.wakeups.wake("persist")
         return new
 
 
+def ours_of(tag: str, shown: Sequence[str], *, known: str | None) -> str:
+    """Of the book's orders with one tag the one that is ours: the known one, else the first; a twin is told."""
+    ours = known if known is not None and known in shown else shown[0]
+    if len(shown) > 1:
+        log.error("a book shows a tag more than once", extra={"tag": tag, "ours": ours, "orders": list(shown)})
+    return ours
+
+
 def apply_due(desk: Desk) -> int:
-    """Apply the reports that wait in the inbox; gives how many were applied."""
+    """Apply the reports that wait in the inbox; gives how many were looked at."""
     total = 0
-    while applied := _apply_some(desk):
-        total += applied
+    while looked_at := _apply_some(desk, APPLY_MAX):
+        total += looked_at
     return total
 
 
-def _apply_some(desk: Desk) -> int:
-    with desk.store.unit() as unit:
-        waiting = reports.claim(unit, APPLY_MAX)
+def _apply_some(desk: Desk, limit: int) -> int:
+    """Apply the oldest reports together; where that fails, each alone, and those that fail alone wait."""
+    waiting: list[tuple[str, bytes, str, dict[str, Any]]] = []
+    try:
+        _apply_together(desk, limit, waiting)
+    except StoreAway:
+        raise
+    except Exception as error:
         if not waiting:
-            return 0
+            raise
+        if limit == 1:
+            order_id, digest, *_ = waiting[0]
+            log.exception("a report could not be applied; it stays in the inbox", extra={"order_id": order_id})
+            with desk.store.unit() as unit:
+                reports.set_aside(unit, order_id, digest, desk.now())
+        else:
+            log.warning("%d reports could not be applied together, each is tried alone: %s", len(waiting), error)
+            for _ in waiting:
+                _apply_some(desk, 1)
+    return len(waiting)
+
+
+def _apply_together(desk: Desk, limit: int, waiting: list[tuple[str, bytes, str, dict[str, Any]]]) -> None:
+    with desk.store.unit() as unit:
+        waiting.extend(reports.claim(unit, desk.now(), limit))
+        if not waiting:
+            return
         ids = sorted({order_id for order_id, *_ in waiting})
         held_commands = commands.lock(unit, ids)
         held = orders.lock(unit, ids)
@@ -137,16 +182,11 @@ def _apply_some(desk: Desk) -> int:
         for order in held.values():
             batch.hold(order)
         for order_id, digest, source, body in waiting:
-            try:
-                apply_row(held[order_id], held_commands[order_id], from_body(body), Source(source), batch)
-            except Exception:
-                log.exception("a report could not be applied; it stays in the inbox", extra={"order_id": order_id})
-                raise
+            apply_row(held[order_id], held_commands[order_id], from_body(body), Source(source), batch)
             batch.applied.append((order_id, digest))
         batch.record(unit)
         crash("reports.apply.before_commit")
     tell(desk, batch.news)
-    return len(waiting)
 
 
 def late_answers(entries: Sequence[tuple[str, str]]) -> list[Report]:
@@ -167,6 +207,7 @@ def to_body(row: BookRow) -> dict[str, Any]:
         "average": _text(row.average_price),
         "message": row.message,
         "exchangeOrderId": row.exchange_order_id,
+        "at": row.at and row.at.astimezone(UTC).isoformat(),
         "fills": [
             {
                 "id": fill.trade_id,
@@ -189,7 +230,7 @@ def from_body(body: dict[str, Any]) -> BookRow:
         status=body["status"],
         quantity=0,
         filled_quantity=body["filled"],
-        average_price=_decimal(body.get("average")),
+        average_price=_average(body.get("average")),
         message=body.get("message"),
         exchange_order_id=body.get("exchangeOrderId"),
         fills=tuple(
@@ -209,5 +250,6 @@ def _text(value: Decimal | None) -> str | None:
     return None if value is None else format(value, "f")
 
 
-def _decimal(value: str | None) -> Decimal | None:
-    return None if value is None else Decimal(value)
+def _average(value: str | None) -> Decimal | None:
+    """As the record keeps it, with four decimals; some brokers tell all the digits of a division."""
+    return None if value is None else Decimal(value).quantize(FOUR_DECIMALS, ROUND_HALF_UP)

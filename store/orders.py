@@ -38,8 +38,10 @@ def lock_by_tag(unit: Unit, tags: Sequence[str]) -> dict[str, Order]:
     return {order.broker_tag: order for order in map(from_row, unit.rows(sql, (list(tags),)))}
 
 
-def ids_by_tag(unit: Unit, tags: Sequence[str]) -> dict[str, str]:
-    return dict(unit.rows("select broker_tag, id from orders where broker_tag = any(%s)", (list(tags),)))
+def ids_by_tag(unit: Unit, tags: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+    """By broker tag the order's id, and its id at the broker where that is known."""
+    rows = unit.rows("select broker_tag, id, broker_order_id from orders where broker_tag = any(%s)", (list(tags),))
+    return {tag: (id_, broker_order_id) for tag, id_, broker_order_id in rows}
 
 
 def from_row(row: tuple[Any, ...]) -> Order:

@@ -31,12 +31,14 @@ def insert(unit: Unit, reports: Sequence[Report], at: datetime) -> int:
     """Store those that are new; gives how many were."""
     if not reports:
         return 0
+    reports = sorted(reports, key=lambda report: report.order_id)
     return unit.run(
-        "insert into reports (order_id, digest, source, body, received_at)"
-        " select order_id, decode(digest, 'hex'), source, body, %s"
+        "insert into reports (order_id, digest, source, body, received_at, due_at)"
+        " select order_id, decode(digest, 'hex'), source, body, %s, %s"
         " from unnest(%s::uuid[], %s::text[], %s::text[], %s::jsonb[]) as v (order_id, digest, source, body)"
         " on conflict do nothing",
         (
+            at,
             at,
             array([report.order_id for report in reports]),
             array([report.digest.hex() for report in reports]),
@@ -46,12 +48,12 @@ def insert(unit: Unit, reports: Sequence[Report], at: datetime) -> int:
     )
 
 
-def claim(unit: Unit, limit: int) -> list[tuple[str, bytes, str, dict[str, Any]]]:
-    """Lock reports that nobody has applied yet, oldest first: (order_id, digest, source, body)."""
+def claim(unit: Unit, now: datetime, limit: int) -> list[tuple[str, bytes, str, dict[str, Any]]]:
+    """Lock due reports that nobody has applied yet, oldest first: (order_id, digest, source, body)."""
     rows = unit.rows(
-        "select order_id, digest, source, body from reports where applied_at is null order by received_at limit %s"
-        " for update skip locked",
-        (limit,),
+        "select order_id, digest, source, body from reports where applied_at is null and due_at <= %s order by due_at"
+        " limit %s for update skip locked",
+        (now, limit),
     )
     return [(order_id, bytes(digest), source, body) for order_id, digest, source, body in rows]
 
@@ -64,10 +66,19 @@ def close(unit: Unit, keys: Sequence[tuple[str, bytes]], at: datetime) -> None:
     )
 
 
+def set_aside(unit: Unit, order_id: str, digest: bytes, now: datetime) -> None:
+    """Let a report that could not be applied wait: as long as it is old, a second at least and a minute at most."""
+    unit.run(
+        "update reports set due_at = %s + least(greatest(%s - received_at, interval '1 second'), interval '1 minute')"
+        " where order_id = %s and digest = %s and applied_at is null",
+        (now, now, order_id, digest),
+    )
+
+
 def any_due(unit: Unit, *, older_than_s: float) -> bool:
     """Whether a report has waited longer than that to be applied."""
     rows = unit.rows(
-        "select 1 from reports where applied_at is null and received_at < now() - make_interval(secs => %s) limit 1",
+        "select 1 from reports where applied_at is null and due_at < now() - make_interval(secs => %s) limit 1",
         (older_than_s,),
     )
     return bool(rows)

@@ -199,6 +199,7 @@ reports = Table(
     Column("source", Text, nullable=False),
     Column("body", JSONB, nullable=False),
     Column("received_at", _MOMENT, nullable=False),
+    Column("due_at", _MOMENT, nullable=False),
     Column("applied_at", _MOMENT),
 )
 

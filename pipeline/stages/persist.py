@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from domain.commands import Command, CommandState
 from domain.events import EVENT_OF_STATE, Event, EventType, Source, advance
-from domain.lifecycle import AT_BROKER, TERMINAL, OrderState, may_move
+from domain.lifecycle import AT_BROKER, TERMINAL, UNSENT, OrderState, may_move
 from domain.orders import Order
 from domain.outcomes import Accepted, BookRow, NotSent, Outcome, Refused, Unknown
 from pipeline.batch import Batch
@@ -119,6 +119,11 @@ def apply_row(order: Order, command: Command, row: BookRow, source: Source, batc
     Filled quantity never falls, terminal states stay, and a move that the lifecycle has not is not made: late,
     repeated and reordered reports end where the newest alone would.
     """
+    if was_unsent := order.state in UNSENT:
+        # The broker has what we took for unsent: it must not be sent again.
+        found = {"why": "found in the broker's book"}
+        event = advance(order, EventType.SENDING, source, batch.at, state=OrderState.SENDING, because=found)
+        batch.change(order, event)
     batch.fills.extend((order, fill) for fill in row.fills)
     filled = max(order.filled_quantity, min(row.filled_quantity, order.quantity))
     changes: dict[str, object] = {}
@@ -131,7 +136,7 @@ def apply_row(order: Order, command: Command, row: BookRow, source: Source, batc
     if state in (OrderState.REJECTED, OrderState.CANCELLED) and state is not order.state:
         changes["reason_code"] = f"BROKER_{state}"
         changes["reason"] = row.message or f"{order.broker}: {row.status}"
-    if command.state in (CommandState.UNKNOWN, CommandState.SENDING) and state is not order.state:
+    if (was_unsent or command.state in (CommandState.UNKNOWN, CommandState.SENDING)) and state is not order.state:
         command.finish("notify", batch.at)
         batch.commands.append(command)
     if state is order.state and not changes:
@@ -151,4 +156,6 @@ def _state_after(order: Order, row: BookRow, filled: int) -> OrderState:
     wanted = row.state or (OrderState.SUBMITTED if order.state not in AT_BROKER else order.state)
     if wanted not in TERMINAL and 0 < filled < order.quantity:
         wanted = OrderState.PARTIALLY_FILLED
+    if order.state is OrderState.OPEN and wanted is OrderState.TRIGGER_PENDING:
+        return order.state  # an old report: what was triggered can't be untriggered
     return wanted if wanted is not order.state and may_move(order.state, wanted) else order.state

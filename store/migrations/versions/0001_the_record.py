@@ -179,10 +179,11 @@ create table reports (
     source text not null,
     body jsonb not null,
     received_at timestamptz not null,
+    due_at timestamptz not null,
     applied_at timestamptz,
     primary key (order_id, digest)
 ) partition by range (order_id);
-create index reports_due on reports (received_at) where applied_at is null;
+create index reports_due on reports (due_at) where applied_at is null;
 
 create table trades (
     order_id uuid not null,

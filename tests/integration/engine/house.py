@@ -279,7 +279,7 @@ class House:
             if order.account_id is not None and order.state not in ("FILLED", "CANCELLED", "REJECTED", "EXPIRED"):
                 taken[order.account_id][0] += order.blocked_paise
                 taken[order.account_id][1] += order.exposure_paise
-                taken[order.account_id][2] += 1
+                taken[order.account_id][2] += not order.is_parent
             elif order.account_id is not None:
                 assert (order.blocked_paise, order.exposure_paise) == (0, 0), f"order {order.id}"
         assert {account_id: list(sums) for account_id, *sums in totals} == taken
@@ -302,7 +302,7 @@ def outcome_engine(desk: Desk) -> Engine:
     return Engine(desk, OUTCOME)
 
 
-def a_row(tag: str, **given: Any) -> BookRow:
+def a_row(tag: str | None, /, **given: Any) -> BookRow:
     terms: dict[str, Any] = {
         "broker_order_id": f"B-{tag}",
         "tag": tag,
