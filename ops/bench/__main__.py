@@ -66,7 +66,7 @@ def _arguments() -> argparse.Namespace:
     )
     which.add_argument("--full", action="store_true", help="all of them; half an hour")
     parser.add_argument("--short", action="store_true", help="seconds instead of minutes: shows that it works, no more")
-    parser.add_argument("--plain", default="2x4", help="the plain chain's processes x threads, with c: classic queues")
+    parser.add_argument("--plain", default="2x8", help="the plain chain's processes x threads, with c: classic queues")
     parser.add_argument("--output", type=Path, default=RESULT)
     parser.add_argument("--root", type=Path, default=ROOT, help="the run folder of the bench's own stack")
     parser.add_argument("--keep", action="store_true", help="leave that run folder behind, its logs among it")

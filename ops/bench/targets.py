@@ -85,6 +85,12 @@ def _collapse(results: Results) -> float:
     return min(float(each["orders_per_s"]) for each in found["slices"]) / float(found["offered_per_s"])
 
 
+def _slowing(results: Results) -> float:
+    """Accept to final p50 of the last slice over that of the first."""
+    slices = results["snapshot"]["slices"]
+    return float(slices[-1]["accept_to_final"]["p50"]) / max(float(slices[0]["accept_to_final"]["p50"]), 1e-9)
+
+
 def _lost(results: Results) -> float:
     return float(sum(found.get("lost", 0) for found in results.values()))
 
@@ -105,6 +111,7 @@ TARGETS = (
     Target("memory", "most that a process grew", _growth, 10, "MB"),
     Target("snapshot", "finished of offered, worst slice", _collapse, 0.95, "x", at_most=False),
     Target("snapshot", "cost per order, last to first slice", _at("snapshot", "cost_ratio"), 1.5, "x"),
+    Target("snapshot", "accept to final p50, last to first slice", _slowing, 3, "x"),
     Target("million", "cost per order, full to empty", _at("million", "cost_ratio"), 1.15, "x"),
     Target("slow-broker", "accept p50", _at("slow-broker", "during", "accept", "p50"), 5, "ms"),
     Target("slow-broker", "accept p99, to that before", _slowed, 1.5, "x"),
