@@ -28,7 +28,7 @@ class RunFolder:
     """Paths, secrets and small JSON files below one folder that is nobody else's business."""
 
     def __init__(self, root: Path) -> None:
-        self.root = Path(root).absolute()
+        self.root = Path(root).resolve()
         self._lock: int | None = None
 
     def make(self) -> None:
