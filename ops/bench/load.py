@@ -20,7 +20,7 @@ import uuid
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,107 +28,12 @@ import uvloop
 
 from ops.bench.alarm import Alarm
 from ops.bench.percentiles import percentiles
+from ops.bench.plan import Plan, Tally
+from ops.bench.requests import answer_length, request_parts
 
 SPARSE = 500  # requests per second: below it each is sent at its own moment, above it a few at a time
 TOGETHER_S = 0.005  # how long a few are gathered (to wake up for each would cost more than to send it)
 PAUSE_AFTER_503_S = 0.05  # closed loop only: refusals are not asked for as fast as they are given
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    host: str
-    port: int
-    api_key: str = field(repr=False)
-    accounts: tuple[str, ...]  # orders are dealt out to them in turn
-    instruments: tuple[tuple[str, str], ...]  # each with the price to bid
-    broker: str = "STUB"
-    lines: int = 1  # orders per intent
-    rate: float = 0.0  # intents per second; 0: closed loop
-    window: int = 0  # closed loop: requests under way at a time
-    seconds: float = 10.0
-    warmup_s: float = 0.0  # answered, but not measured
-    connections: int = 64
-    grace_s: float = 10.0  # for the answers still outstanding at the end
-    backlog_max: int = 50_000  # due requests that find no connection; more are given up, and counted
-    intent_ids: str | None = None  # a file for the ids accepted, 36 bytes each
-
-
-@dataclass
-class Tally:
-    """What came back. Times of day are epoch seconds, latencies milliseconds from when a request was due."""
-
-    started: float = 0.0
-    measured_from: float = 0.0
-    ended: float = 0.0  # of the schedule; answers may come later
-    sent: int = 0
-    given_up: int = 0
-    unanswered: int = 0
-    disconnects: int = 0
-    statuses: dict[str, int] = field(default_factory=dict)
-    without_retry_after: int = 0  # of the 503s
-    accepted_measured: int = 0  # answered with 202 while it was measured, whenever they were due
-    latency_ms: dict[str, float] = field(default_factory=dict)
-    refusal_latency_ms: dict[str, float] = field(default_factory=dict)
-    lag_ms: dict[str, float] = field(default_factory=dict)  # due to sent: the generator's own lateness and the backlog
-    cpu_us_per_request: float = 0.0
-    first_problem: str = ""  # the first answer that was neither 202 nor 503
-
-    @property
-    def accepted(self) -> int:
-        return self.statuses.get("202", 0)
-
-    @property
-    def accepted_per_s(self) -> float:
-        return self.accepted_measured / max(self.ended - self.measured_from, 1e-9)
-
-
-def read_tally(text: str) -> Tally:
-    return Tally(**json.loads(text))
-
-
-def request_parts(plan: Plan) -> list[tuple[bytes, bytes]]:
-    """For each account what goes before and after the Idempotency-Key: all of a request but its key is made once."""
-    parts = []
-    for turn, account in enumerate(plan.accounts):
-        orders = [
-            {
-                "correlationId": f"line-{line}",
-                "instrument": instrument,
-                "side": "BUY",
-                "quantity": 1,
-                "product": "CNC",
-                "orderType": "LIMIT",
-                "price": price,
-                "validity": "DAY",
-                "broker": plan.broker,
-                "account": account,
-            }
-            for line in range(plan.lines)
-            for instrument, price in [plan.instruments[(turn + line) % len(plan.instruments)]]
-        ]
-        body = json.dumps({"orders": orders}, separators=(",", ":")).encode()
-        head = (
-            f"POST /v2/orders/multi HTTP/1.1\r\nHost: {plan.host}:{plan.port}\r\n"
-            f"Authorization: Bearer {plan.api_key}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nIdempotency-Key: "
-        ).encode()
-        parts.append((head, b"\r\n\r\n" + body))
-    return parts
-
-
-def answer_length(data: bytes) -> int | None:
-    """How many bytes the answer at the start of `data` takes, None while its head or its chunks are incomplete."""
-    end = data.find(b"\r\n\r\n")
-    if end < 0:
-        return None
-    at = data.find(b"ontent-", 0, end)
-    while at >= 0:
-        if data[at + 7 : at + 15].lower() == b"length: ":
-            stop = data.find(b"\r\n", at)
-            return end + 4 + int(data[at + 15 : stop])
-        at = data.find(b"ontent-", at + 7, end)
-    done = data.find(b"0\r\n\r\n", end + 2)  # no length: chunked
-    return None if done < 0 else done + 5
 
 
 class Connection(asyncio.Protocol):

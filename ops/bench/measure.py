@@ -15,7 +15,7 @@ from typing import Any
 
 from ops.bench.bed import BROKER, Bed
 from ops.bench.figures import OURS, Figures, Window
-from ops.bench.load import Plan, Tally, read_tally
+from ops.bench.plan import Plan, Tally, read_tally
 
 FINISH_WITHIN_S = 30.0
 CONNECTIONS = 256  # enough that a door which falls behind is seen to, instead of requests piling up at the generator

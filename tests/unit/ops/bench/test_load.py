@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from ops.bench.load import Plan, Tally, answer_length, request_parts, run
+from ops.bench.load import run
+from ops.bench.plan import Plan, Tally
+from ops.bench.requests import answer_length, request_parts
 
 ACCEPTED = (
     b"HTTP/1.1 202 Accepted\r\ncontent-length: 55\r\n\r\n" + b'{"intentId": "01890000-0000-7000-8000-000000000001"    }'
