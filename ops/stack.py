@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from ops.child import Process
 from ops.console import Say, silence
-from ops.ports import choose_ports
+from ops.ports import Ports
 from ops.runfolder import FolderProblem, RunFolder
 from ops.services import Services, Urls
 from ops.supervisor import ProcessFailed, Supervisor
@@ -50,6 +50,7 @@ class Stack:
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         self.folder = RunFolder(root)
+        self._ports = Ports(self.folder)
         self._make_processes, self._prepare, self._wanted_ports = processes, prepare, ports or {}
         self._vhosts, self._fast, self._say, self._environment = vhosts, fast, say, dict(environment)
         self._supervisor: Supervisor | None = None
@@ -86,10 +87,7 @@ class Stack:
             supervisor=self._supervisor,
         )
         self._services.begin()
-        before = self.folder.read_json("ports.json", {})
-        preferred = {name: before.get(name, port) for name, port in self._wanted_ports.items()}
-        self.ports = choose_ports(preferred)
-        self.folder.write_json("ports.json", before | self.ports)
+        self.ports = self._ports.choose(self._wanted_ports)
         self._services.wait("postgres", "valkey")
         try:
             self.facts = dict(self._prepare(self))
@@ -185,6 +183,7 @@ class Stack:
             self._supervisor.stop(*self._names)
             self.services.close()
             self._supervisor.close()
+        self._ports.release()
         (self.folder.root / STATE).unlink(missing_ok=True)
         self.folder.unlock()
 

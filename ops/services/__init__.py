@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from ops.console import Say, silence
-from ops.ports import choose_ports
+from ops.ports import Ports
 from ops.runfolder import FolderProblem, RunFolder
 from ops.services.postgres import APP, OWNER, SUPERUSER, Postgres
 from ops.services.rabbitmq import RabbitMQ
@@ -53,6 +53,7 @@ class Services:
         supervisor: Supervisor | None = None,
     ) -> None:
         self.folder = RunFolder(root)
+        self._ports = Ports(self.folder)
         self._fast, self._vhosts, self._say, self._environment = fast, vhosts, say, environment
         self._supervisor, self._is_guest = supervisor, supervisor is not None
         self._services: dict[str, Postgres | Valkey | RabbitMQ] = {}
@@ -81,9 +82,7 @@ class Services:
     def begin(self) -> None:
         """Choose ports, which settles the urls, and start everything side by side; `wait` says when it is there."""
         given, folder, supervisor = self._environment, self.folder, self.supervisor
-        before = folder.read_json("ports.json", {})
-        ports = choose_ports({name: before.get(name) for name in PORTS})
-        folder.write_json("ports.json", before | ports)
+        ports = self._ports.choose(dict.fromkeys(PORTS))
         postgres = Postgres(folder, supervisor, ports["postgres"], fast=self._fast)
         valkey = Valkey(folder, supervisor, ports["valkey"], fast=self._fast)
         rabbitmq = RabbitMQ(folder, supervisor, ports, vhosts=self._vhosts, say=self._say)
@@ -140,6 +139,7 @@ class Services:
             self._supervisor.refuse()
             self._supervisor.stop(*self._services)
             self._supervisor.stop("epmd")
+            self._ports.release()
             if not self._is_guest:
                 self._supervisor.close()
                 self.folder.unlock()

@@ -30,7 +30,7 @@ SETTINGS = {
     "shared_buffers": "512MB",
     "synchronous_commit": "on",
     "fsync": "on",
-    "wal_compression": "on",
+    "wal_compression": "off",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
     "autovacuum_naptime": "10s",

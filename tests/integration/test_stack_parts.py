@@ -16,8 +16,9 @@ import pytest
 
 from ops.leftovers import Identity, end_leftovers
 from ops.package_index import Index, IndexProblem, configured_index
-from ops.ports import choose_ports, first_outgoing
+from ops.ports import Ports, first_outgoing
 from ops.processes import PROJECT, read_procfile
+from ops.runfolder import RunFolder
 from ops.services.debian import copy_sources, prune
 
 WHEEL = b"the wheel's bytes"
@@ -112,16 +113,30 @@ def test_only_what_rabbitmq_itself_needs_is_kept_of_its_plugins(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ra-1.0", "rabbit-1.0"]
 
 
-def test_a_preferred_port_is_taken_when_free_and_no_port_is_one_for_outgoing_connections() -> None:
-    free = choose_ports({"web": None})["web"]
+def test_a_wanted_port_is_taken_when_free_and_no_port_is_one_for_outgoing_connections(tmp_path: Path) -> None:
+    ports = Ports(RunFolder(tmp_path))
+    free = ports.choose({"first": None})["first"]
+    ports.release()
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = int(server.getsockname()[1])
-        ports = choose_ports({"web": free, "queue": taken, "cache": None})
+        chosen = ports.choose({"web": free, "queue": taken, "cache": None})
 
-    assert ports["web"] == free
-    assert ports["queue"] != taken
-    assert len(set(ports.values())) == 3
-    assert all(port < first_outgoing() for port in ports.values())
+    assert chosen["web"] == free
+    assert chosen["queue"] != taken
+    assert len(set(chosen.values())) == 3
+    assert all(port < first_outgoing() for port in chosen.values())
+    ports.release()
+
+
+def test_two_copies_that_start_together_never_choose_the_same_port(tmp_path: Path) -> None:
+    first, second = Ports(RunFolder(tmp_path / "first")), Ports(RunFolder(tmp_path / "second"))
+    wanted = first.choose({"web": None})["web"]  # nothing listens there yet
+
+    assert second.choose({"web": wanted})["web"] != wanted
+    first.release()
+    assert first.choose({"web": None})["web"] == wanted
+    first.release()
+    second.release()
 
 
 def test_every_line_of_the_procfile_names_a_process() -> None:
