@@ -76,7 +76,7 @@ def copy_sources(apt: Path, sources: Path, codename: str) -> None:
     entries = {path: read_entries(path) for path in files if path.suffix in (".list", ".sources")}
     of_the_system = re.compile(rf"\s{re.escape(codename)}(-updates|-security)?(?=[\s/]|$)")
     chosen = {path: [entry for entry in found if of_the_system.search(entry)] for path, found in entries.items()}
-    if not any(chosen.values()):  # sources that say "testing", say
+    if not codename or not any(chosen.values()):  # sources that say "testing", say
         chosen = entries
     for path, found in chosen.items():
         if found:
