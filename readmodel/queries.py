@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, func, select, tuple_
+from sqlalchemy import Connection, Row, Select, and_, func, literal, select, tuple_
 
 from readmodel.pages import TradePlace, id_cursor, trade_cursor
 from readmodel.views import (
@@ -142,7 +142,9 @@ def trade_page(connection: Connection, scope: Scope, filters: Filters, *, limit:
         wanted = wanted.where(trades.c.instrument == filters.instrument)
     place = (trades.c.at, trades.c.order_id, trades.c.exchange, trades.c.trade_id)
     if after is not None:
-        wanted = wanted.where(tuple_(*place) < tuple_(after.at, after.order_id, after.exchange, after.trade_id))
+        values = (after.at, after.order_id, after.exchange, after.trade_id)
+        before = [literal(value, column.type) for value, column in zip(values, place, strict=True)]
+        wanted = wanted.where(tuple_(*place) < tuple_(*before))
     newest_first = wanted.order_by(*(column.desc() for column in place)).limit(limit + 1)
     found = connection.execute(newest_first).all()
     rows, more = found[:limit], len(found) > limit

@@ -13,9 +13,10 @@ from sqlalchemy import (
     Numeric,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB, TIMESTAMP
 
 metadata = MetaData()
 
@@ -88,6 +89,7 @@ intents = Table(
     Column("order_ids", ARRAY(_ID), nullable=False),
     Column("accepted_at", _MOMENT, nullable=False),
     Column("window_until", _MOMENT, nullable=False),
+    UniqueConstraint("user_id", "idempotency_key"),
 )
 
 orders = Table(
@@ -142,6 +144,8 @@ commands = Table(
     Column("stage", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("due_at", _MOMENT, nullable=False),
+    Column("lease_until", _MOMENT),
+    Column("live", Boolean, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("deaths", Integer, nullable=False),
     Column("error", Text),
@@ -170,7 +174,7 @@ order_events = Table(
     Column("new_state", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("at", _MOMENT, nullable=False),
-    Column("detail", JSONB, nullable=False),
+    Column("detail", JSON, nullable=False),
 )
 
 attempts = Table(
@@ -183,11 +187,11 @@ attempts = Table(
     Column("account_id", Text, nullable=False),
     Column("tag", Text, nullable=False),
     Column("fence", Integer, nullable=False),
-    Column("request", JSONB, nullable=False),
+    Column("request", JSON, nullable=False),
     Column("started_at", _MOMENT, nullable=False),
     Column("lease_until", _MOMENT, nullable=False),
     Column("outcome", Text),
-    Column("response", JSONB),
+    Column("response", JSON),
     Column("ended_at", _MOMENT),
 )
 
@@ -197,7 +201,7 @@ reports = Table(
     Column("order_id", _ID, primary_key=True),
     Column("digest", LargeBinary, primary_key=True),
     Column("source", Text, nullable=False),
-    Column("body", JSONB, nullable=False),
+    Column("body", JSON, nullable=False),
     Column("received_at", _MOMENT, nullable=False),
     Column("due_at", _MOMENT, nullable=False),
     Column("applied_at", _MOMENT),
@@ -227,5 +231,5 @@ audit_log = Table(
     Column("actor", Text, nullable=False),
     Column("action", Text, nullable=False),
     Column("subject", Text, nullable=False),
-    Column("detail", JSONB, nullable=False),
+    Column("detail", JSON, nullable=False),
 )

@@ -1,0 +1,261 @@
+"""The read side against a real record: whose rows are seen, page after page, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import Connection, insert
+
+from domain.ids import new_id
+from ingress import answers
+from readmodel import queries
+from readmodel.pages import read_id_cursor, read_trade_cursor
+from readmodel.queries import Filters, Scope
+from store.tables import accounts, commands, intents, order_events, orders, trades, users
+from store.unit import Store
+
+AT = datetime(2026, 11, 23, 9, 15, tzinfo=UTC)
+EVERYONE = Scope(None)
+ALL = Filters()
+
+
+@pytest.fixture(scope="module")
+def store(database_url: str) -> Iterator[Store]:
+    store = Store(database_url, name="test", size=2, by_key=False)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def record(store: Store) -> Iterator[Connection]:
+    """A transaction that is never committed: each test has the record to itself."""
+    with store.engine.connect() as connection:
+        yield connection
+        connection.rollback()
+
+
+def a_user(record: Connection, name: str) -> Scope:
+    user_id = new_id()
+    record.execute(insert(users).values(id=user_id, name=name))
+    return Scope(user_id)
+
+
+def an_order(record: Connection, owner: Scope, intent_id: str | None = None, **fields) -> str:
+    order_id = new_id()
+    known = {
+        "id": order_id, "intent_id": intent_id or new_id(), "line": 0, "correlation_id": "leg-1",
+        "user_id": owner.user_id, "instrument": "NSE:INFY", "side": "BUY", "quantity": 10, "product": "CNC",
+        "order_type": "LIMIT", "validity": "DAY", "price": Decimal("1512.50"), "disclosed_quantity": 0,
+        "broker_tag": order_id[-19:], "state": "OPEN", "last_seq": 0, "version": 3, "filled_quantity": 4,
+        "blocked_paise": 0, "exposure_paise": 0, "cancel_requested": False, "slices": 0, "accepted_at": AT,
+        "send_before": AT, "updated_at": AT,
+    }  # fmt: skip
+    record.execute(insert(orders).values(known | fields))
+    return order_id
+
+
+def an_intent(record: Connection, owner: Scope, *states: str) -> tuple[str, list[str]]:
+    intent_id = new_id()
+    lines = [an_order(record, owner, intent_id, line=number, state=state) for number, state in enumerate(states)]
+    record.execute(
+        insert(intents).values(
+            id=intent_id,
+            user_id=owner.user_id,
+            key_id=new_id(),
+            kind="PLACE",
+            idempotency_key=intent_id,
+            fingerprint=b"x",
+            order_ids=lines,
+            accepted_at=AT,
+            window_until=AT,
+        )
+    )
+    return intent_id, lines
+
+
+def a_command(record: Connection, order_id: str, **fields) -> None:
+    known = {
+        "order_id": order_id, "seq": 0, "kind": "PLACE", "stage": "dispatch.upstox", "state": "READY", "due_at": AT,
+        "attempts": 2, "deaths": 0, "fence": 0, "error": "slow",
+    }  # fmt: skip
+    record.execute(insert(commands).values(known | fields))
+
+
+def a_trade(record: Connection, owner: Scope, order_id: str, number: int, **fields) -> None:
+    known = {
+        "order_id": order_id, "exchange": "NSE", "trade_id": f"T{number}", "user_id": owner.user_id,
+        "broker": "upstox", "account_id": "UP1", "instrument": "NSE:INFY", "side": "BUY", "quantity": 1,
+        "price": Decimal("1512.5"), "at": AT + timedelta(microseconds=number),
+    }  # fmt: skip
+    record.execute(insert(trades).values(known | fields))
+
+
+def test_an_intent_has_its_lines_in_order_and_their_work(record: Connection):
+    ada = a_user(record, "ada")
+    intent_id, lines = an_intent(record, ada, "FILLED", "REJECTED", "RECEIVED")
+    a_command(record, lines[2])
+    a_command(record, lines[2], seq=1, kind="CANCEL", stage="route")  # work is the place's
+
+    view = queries.intent(record, ada, intent_id)
+
+    assert [order["orderId"] for order in view["orders"]] == lines
+    assert (view["status"], view["settled"], view["total"]) == ("RUNNING", 2, 3)
+    assert view["orders"][0]["work"] is None
+    assert view["orders"][2]["work"] == {
+        "stage": "dispatch.upstox",
+        "state": "READY",
+        "attempts": 2,
+        "notBefore": "2026-11-23T09:15:00.000000Z",
+        "error": "slow",
+    }
+    answers.IntentView.model_validate(view)
+
+
+def test_nobody_sees_what_belongs_to_somebody_else(record: Connection):
+    ada, bob = a_user(record, "ada"), a_user(record, "bob")
+    intent_id, (order_id,) = an_intent(record, ada, "OPEN")
+    a_trade(record, ada, order_id, 1)
+
+    assert queries.intent(record, bob, intent_id) is None
+    assert queries.order(record, bob, order_id) is None
+    assert queries.history(record, bob, order_id) is None
+    assert queries.trades_of(record, bob, order_id) is None
+    assert queries.intent_page(record, bob, limit=10, after=None).rows == []
+    assert queries.order_page(record, bob, ALL, limit=10, after=None).rows == []
+    assert queries.order_page(record, bob, Filters(intent=intent_id), limit=10, after=None).rows == []
+    assert queries.order_page(record, bob, Filters(parent=order_id), limit=10, after=None).rows == []
+    assert queries.trade_page(record, bob, ALL, limit=10, after=None).rows == []
+    assert queries.broker_views(record, bob) == []
+
+
+def test_who_reads_all_sees_everyones(record: Connection):
+    ada, bob = a_user(record, "ada"), a_user(record, "bob")
+    seen = {an_intent(record, ada, "OPEN")[0], an_intent(record, bob, "OPEN")[0]}
+
+    assert {row["intentId"] for row in queries.intent_page(record, EVERYONE, limit=10, after=None).rows} == seen
+
+
+def test_pages_give_every_order_once_newest_first_while_others_arrive(record: Connection):
+    ada = a_user(record, "ada")
+    made = [an_order(record, ada) for _ in range(7)]
+    seen, after = [], None
+    while True:
+        page = queries.order_page(record, ada, ALL, limit=3, after=after)
+        seen += [row["orderId"] for row in page.rows]
+        an_order(record, ada)
+        if page.next is None:
+            break
+        after = read_id_cursor(page.next)
+
+    assert seen == made[::-1]
+
+
+def test_a_full_last_page_has_no_next(record: Connection):
+    ada = a_user(record, "ada")
+    for _ in range(3):
+        an_order(record, ada)
+
+    assert queries.order_page(record, ada, ALL, limit=3, after=None).next is None
+
+
+def test_orders_are_narrowed_by_every_filter(record: Connection):
+    ada = a_user(record, "ada")
+    intent_id, lines = an_intent(record, ada, "OPEN", "FILLED")
+    wanted = an_order(record, ada, instrument="NSE:TCS", wanted_broker="zerodha", wanted_account="ZR1")
+    sent = an_order(record, ada, broker="upstox", account_id="UP1", wanted_broker="zerodha", state="REJECTED")
+
+    def found(**filters) -> set[str]:
+        return {
+            row["orderId"] for row in queries.order_page(record, ada, Filters(**filters), limit=10, after=None).rows
+        }
+
+    assert found(intent=intent_id) == set(lines)
+    assert found(states=("FILLED", "REJECTED")) == {lines[1], sent}
+    assert found(instrument="NSE:TCS") == {wanted}
+    assert found(broker="zerodha") == {wanted}
+    assert found(broker="upstox") == {sent}
+    assert found(account="ZR1") == {wanted}
+    assert found(account="UP1", states=("OPEN",)) == set()
+
+
+def test_slices_are_listed_by_their_parent_alone_and_their_trades_are_its_own(record: Connection):
+    ada = a_user(record, "ada")
+    parent = an_order(record, ada, slices=2)
+    slices = [an_order(record, ada, parent_id=parent) for _ in range(2)]
+    for number, order_id in enumerate(slices):
+        a_trade(record, ada, order_id, number)
+
+    assert [row["orderId"] for row in queries.order_page(record, ada, ALL, limit=10, after=None).rows] == [parent]
+    below = queries.order_page(record, ada, Filters(parent=parent), limit=10, after=None).rows
+    assert [row["orderId"] for row in below] == slices[::-1]
+    assert all(row["parentId"] == parent for row in below)
+    assert [row["orderId"] for row in queries.trades_of(record, ada, parent)["trades"]] == slices
+
+
+def test_a_history_has_every_event_oldest_first(record: Connection):
+    ada = a_user(record, "ada")
+    order_id = an_order(record, ada)
+    for seq, (kind, before, after) in enumerate([("RECEIVED", None, "RECEIVED"), ("CLEARED", "RECEIVED", "RECEIVED")]):
+        event = {"event_type": kind, "prev_state": before, "new_state": after, "source": "CLIENT"}
+        record.execute(insert(order_events).values(order_id=order_id, seq=seq, at=AT, detail={"n": seq}, **event))
+
+    view = queries.history(record, ada, order_id)
+
+    assert [(event["seq"], event["type"], event["detail"]) for event in view["events"]] == [
+        (0, "RECEIVED", {"n": 0}),
+        (1, "CLEARED", {"n": 1}),
+    ]
+    answers.History.model_validate(view)
+
+
+def test_trades_of_one_moment_are_all_found_page_after_page(record: Connection):
+    ada = a_user(record, "ada")
+    order_ids = [an_order(record, ada) for _ in range(2)]
+    for order_id in order_ids:
+        for number in range(3):
+            a_trade(record, ada, order_id, number, at=AT)
+    seen, after = [], None
+    while True:
+        page = queries.trade_page(record, ada, ALL, limit=2, after=after)
+        seen += [(row["orderId"], row["tradeId"]) for row in page.rows]
+        if page.next is None:
+            break
+        after = read_trade_cursor(page.next)
+
+    assert len(seen) == len(set(seen)) == 6
+    answers.TradePage.model_validate({"trades": page.rows, "next": None})
+
+
+def test_brokers_show_the_callers_accounts_and_what_waits_for_dispatch(record: Connection):
+    ada = a_user(record, "ada")
+    for account, broker in (("UP1", "upstox"), ("UP2", "upstox"), ("ZR1", "zerodha")):
+        record.execute(
+            insert(accounts).values(
+                id=account,
+                user_id=ada.user_id,
+                broker=broker,
+                calendar="SIM",
+                credentials=b"",
+                limit_paise=10_000_050,
+                blocked_paise=5,
+            )
+        )
+    a_command(record, an_order(record, ada))
+
+    views = queries.broker_views(record, ada)
+
+    assert [(view["broker"], view["queued"], len(view["accounts"])) for view in views] == [
+        ("UPSTOX", 1, 2),
+        ("ZERODHA", 0, 1),
+    ]
+    assert views[0]["accounts"][0] == {
+        "account": "UP1",
+        "calendar": "SIM",
+        "session": "ALIVE",
+        "openOrders": 0,
+        "blocked": "0.05",
+        "limit": "100000.50",
+    }
