@@ -98,16 +98,21 @@ class PlainChain:
         }
         pids = self._services.supervisor.pids() | {"feeder": feeder.pid}
         assert feeder.stdin is not None
-        feeder.stdin.write(json.dumps(wanted))
-        feeder.stdin.close()
-        _sleep_until(window.begin)
-        before = read(pids)
-        _sleep_until(window.end)
-        after = read(pids)
         assert feeder.stdout is not None
-        fed = json.loads(feeder.stdout.read() or "{}")
-        if feeder.wait(timeout=30) != 0:
+        try:
+            feeder.stdin.write(json.dumps(wanted))
+            feeder.stdin.close()
+            _sleep_until(window.begin)
+            before = read(pids)
+            _sleep_until(window.end)
+            after = read(pids)
+            told = feeder.stdout.read()
+        finally:
+            feeder.kill()
+            feeder.wait()
+        if not told:
             raise CouldNotMeasure("the plain chain's feeder failed; its error is above")
+        fed = json.loads(told)
         self._fed += fed["fed"]
         cpu = after.since(before)
         with self._connect() as connection:

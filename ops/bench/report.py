@@ -58,6 +58,9 @@ def show(console: Console, results: Results) -> None:
     for table in (throughput_table(results), latency_table(results), cpu_table(results), target_table(results)):
         if table.row_count:
             console.print(table)
+    for name, found in runs(results):
+        if problem := found["tally"].get("first_problem"):
+            console.print(f"{name}: an answer that is neither 202 nor 503:\n{problem}", markup=False, highlight=False)
 
 
 def runs(results: Results) -> Iterator[tuple[str, Mapping[str, Any]]]:
