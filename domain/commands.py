@@ -16,7 +16,7 @@ class CommandKind(StrEnum):
 class CommandState(StrEnum):
     READY = "READY"  # its stage may take it once it is due
     HELD = "HELD"  # waits for its group
-    SENDING = "SENDING"  # an attempt is committed; due when its lease ends
+    SENDING = "SENDING"  # an attempt is committed; its call may be under way until its lease ends
     UNKNOWN = "UNKNOWN"  # its call ended without a documented answer
     STUCK = "STUCK"  # out of tries; an operator's
     DONE = "DONE"
@@ -31,7 +31,8 @@ class Command:
     kind: CommandKind
     stage: str
     state: CommandState
-    due_at: datetime  # UTC; READY: not before; SENDING: the end of its lease
+    due_at: datetime  # UTC: not to be worked on before
+    lease_until: datetime | None = None  # SENDING: past it the call counts as ended without an answer
     attempts: int = 0
     deaths: int = 0
     fence: int = 0  # the number of its newest attempt

@@ -162,11 +162,7 @@ class Engine:
                 raise _Failed(claimed, error) from error
             raise
         crash(f"{stage}.after_commit")
-        for next_stage in batch.wakes:
-            self._desk.wakeups.wake(next_stage)
-        for broker in batch.books:
-            self._desk.wakeups.wake(reports_stage(broker), deep=True)
-        tell(self._desk, batch.news)
+        announce(self._desk, batch)
         return _Claimed(claimed, newest_due)
 
     def _open_claim(self, stage: str, claimed: Sequence[Command]) -> int | None:
@@ -216,6 +212,15 @@ def set_aside(
             )
         batch.record(unit)
         crash(f"{stage}.set_aside.before_commit")
+    tell(desk, batch.news)
+
+
+def announce(desk: Desk, batch: Batch) -> None:
+    """What follows a commit: wake the stages that have work now, look into books soon, tell who waits."""
+    for stage in batch.wakes:
+        desk.wakeups.wake(stage)
+    for broker in batch.books:
+        desk.wakeups.wake(reports_stage(broker), deep=True)
     tell(desk, batch.news)
 
 

@@ -30,7 +30,7 @@ class Attempt:
 
 _INSERT = """
 insert into attempts (order_id, number, call_id, broker, account_id, tag, fence, request, started_at, lease_until)
-select * from unnest(%s::uuid[], %s::int[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::int[], %s::jsonb[],
+select * from unnest(%s::uuid[], %s::int[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::int[], %s::json[],
                      %s::timestamptz[], %s::timestamptz[])
 """
 
@@ -55,7 +55,7 @@ def insert(unit: Unit, attempts: Sequence[Attempt]) -> None:
 
 _END = """
 update attempts a set outcome = v.outcome, response = v.response, ended_at = v.ended_at
-from unnest(%s::uuid[], %s::int[], %s::text[], %s::jsonb[], %s::timestamptz[])
+from unnest(%s::uuid[], %s::int[], %s::text[], %s::json[], %s::timestamptz[])
     as v (order_id, number, outcome, response, ended_at)
 where a.order_id = v.order_id and a.number = v.number and a.outcome is null
 """

@@ -13,6 +13,6 @@ from store.unit import Unit
 
 def write(unit: Unit, at: datetime, actor: str, action: str, subject: str, detail: Mapping[str, Any]) -> None:
     unit.run(
-        "insert into audit_log (id, at, actor, action, subject, detail) values (%s, %s, %s, %s, %s, %s::jsonb)",
+        "insert into audit_log (id, at, actor, action, subject, detail) values (%s, %s, %s, %s, %s, %s::json)",
         (new_id(), at, actor, action, subject, dump(detail)),
     )

@@ -9,19 +9,19 @@ from typing import Any
 from domain.commands import Command, CommandKind, CommandState
 from store.unit import Unit, array, text_array
 
-_COLUMNS = "order_id, seq, kind, stage, state, due_at, attempts, deaths, fence, error"
+_COLUMNS = "order_id, seq, kind, stage, state, due_at, lease_until, attempts, deaths, fence, error"
 _KINDS = {member.value: member for member in CommandKind}
 _STATES = {member.value: member for member in CommandState}
 
 _CLAIM = f"""
 select {_COLUMNS} from commands
-where stage = %s and state = 'READY' and due_at > %s and due_at <= %s and deaths = 0
+where stage = %s and live and state = 'READY' and due_at > %s and due_at <= %s and deaths = 0
 order by due_at limit %s for update skip locked
 """  # noqa: S608
 
 _CLAIM_SUSPECT = f"""
 select {_COLUMNS} from commands
-where stage = %s and state = 'READY' and due_at <= %s and deaths > 0
+where stage = %s and live and state = 'READY' and due_at <= %s and deaths > 0
 order by due_at limit 1 for update skip locked
 """  # noqa: S608
 
@@ -30,6 +30,15 @@ select {_COLUMNS} from commands
 where (order_id, seq) in (select * from unnest(%s::uuid[], %s::int[])) and stage = %s and state = 'READY'
     and due_at <= %s
 for update skip locked
+"""  # noqa: S608
+
+
+_LOCK_ANSWERED = f"""
+select {", ".join(f"c.{column}" for column in _COLUMNS.split(", "))}
+from unnest(%s::uuid[], %s::int[], %s::boolean[]) as v (order_id, fence, tells)
+join commands c on c.order_id = v.order_id and c.seq = 0 and c.fence = v.fence
+where c.state = 'SENDING' or v.tells and (c.state = 'UNKNOWN' or c.state = 'READY' and c.stage = 'persist')
+order by c.order_id for update of c
 """  # noqa: S608
 
 
@@ -63,7 +72,7 @@ def lock(unit: Unit, order_ids: Sequence[str], *, seq: int = 0) -> dict[str, Com
 
 
 def _command(row: tuple[Any, ...]) -> Command:
-    order_id, seq, kind, stage, state, due_at, attempts, deaths, fence, error = row
+    order_id, seq, kind, stage, state, due_at, lease_until, attempts, deaths, fence, error = row
     return Command(
         order_id=order_id,
         seq=seq,
@@ -71,6 +80,7 @@ def _command(row: tuple[Any, ...]) -> Command:
         stage=stage,
         state=_STATES[state],
         due_at=due_at,
+        lease_until=lease_until,
         attempts=attempts,
         deaths=deaths,
         fence=fence,
@@ -79,11 +89,12 @@ def _command(row: tuple[Any, ...]) -> Command:
 
 
 _SAVE = """
-update commands c set stage = v.stage, state = v.state, due_at = v.due_at, attempts = v.attempts, deaths = v.deaths,
-    fence = v.fence, error = v.error, done_at = v.done_at
-from unnest(%s::uuid[], %s::int[], %s::text[], %s::text[], %s::timestamptz[], %s::int[], %s::int[], %s::int[],
-            %s::text[], %s::timestamptz[])
-    as v (order_id, seq, stage, state, due_at, attempts, deaths, fence, error, done_at)
+update commands c set stage = v.stage, state = v.state, live = v.state in ('READY', 'SENDING'), due_at = v.due_at,
+    lease_until = v.lease_until, attempts = v.attempts, deaths = v.deaths, fence = v.fence, error = v.error,
+    done_at = v.done_at
+from unnest(%s::uuid[], %s::int[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::int[], %s::int[],
+            %s::int[], %s::text[], %s::timestamptz[])
+    as v (order_id, seq, stage, state, due_at, lease_until, attempts, deaths, fence, error, done_at)
 where c.order_id = v.order_id and c.seq = v.seq
 """
 
@@ -98,6 +109,7 @@ def save(unit: Unit, commands: Sequence[Command]) -> None:
             array([command.stage for command in commands]),
             array([command.state for command in commands]),
             array([command.due_at.isoformat() for command in commands]),
+            array([command.lease_until and command.lease_until.isoformat() for command in commands]),
             array([command.attempts for command in commands]),
             array([command.deaths for command in commands]),
             array([command.fence for command in commands]),
@@ -111,29 +123,26 @@ def peek(unit: Unit, stage: str, *, now: datetime, limit: int) -> list[tuple[str
     """(order_id, seq, account) of what is due at a dispatch stage, oldest first, without locking anything."""
     rows = unit.rows(
         "select c.order_id, c.seq, o.account_id from (select order_id, seq, due_at from commands where stage = %s"
-        " and state = 'READY' and due_at <= %s order by due_at limit %s) c join orders o on o.id = c.order_id"
+        " and live and state = 'READY' and due_at <= %s order by due_at limit %s) c join orders o on o.id = c.order_id"
         " order by c.due_at",
         (stage, now, limit),
     )
     return [(order_id, seq, account_id) for order_id, seq, account_id in rows]
 
 
-def answered(unit: Unit, keys: Sequence[tuple[str, int, bool]], now: datetime) -> set[str]:
-    """Hand to persist those commands whose call of this fence has ended, by (order_id, fence, whether it tells anything).
+def lock_answered(unit: Unit, keys: Sequence[tuple[str, int, bool]]) -> list[Command]:
+    """Lock those placements whose call of this fence has ended, by (order_id, fence, whether its end tells anything).
 
-    An answer that comes after the end of its lease, but tells what became of the call, ends the not knowing: it is
-    handed over as well. Gives the order ids of those handed over; what is left has moved on by other evidence.
+    A call that ends after its lease, but tells what became of the order, ends the not knowing: it is among them.
+    What is not has moved on by other evidence.
     """
-    keys = sorted(keys)
-    rows = unit.rows(
-        "update commands c set stage = 'persist', state = 'READY', due_at = %s, attempts = 0"
-        " from unnest(%s::uuid[], %s::int[], %s::boolean[]) as v (order_id, fence, tells)"
-        " where c.order_id = v.order_id and c.seq = 0 and c.fence = v.fence and (c.state = 'SENDING' or v.tells"
-        "   and (c.state = 'UNKNOWN' or c.state = 'READY' and c.stage = 'persist'))"
-        " returning c.order_id",
-        (now, array([key[0] for key in keys]), array([key[1] for key in keys]), array([key[2] for key in keys])),
-    )
-    return {row[0] for row in rows}
+    return [
+        _command(row)
+        for row in unit.rows(
+            _LOCK_ANSWERED,
+            (array([key[0] for key in keys]), array([key[1] for key in keys]), array([key[2] for key in keys])),
+        )
+    ]
 
 
 def insert_placements(unit: Unit, order_ids: Sequence[str], stage: str, at: datetime) -> None:
@@ -147,9 +156,9 @@ def insert_placements(unit: Unit, order_ids: Sequence[str], stage: str, at: date
 def oldest_due(unit: Unit, now: datetime, since: datetime) -> dict[tuple[str, str], tuple[datetime, int]]:
     """Per (stage, state) of due work: when the oldest fell due, and how many there are."""
     rows = unit.rows(
-        "select stage, state, min(due_at), count(*) from commands"
-        " where state in ('READY', 'SENDING') and due_at <= %s and due_at > %s group by stage, state",
-        (now, since),
+        "select stage, state, min(case state when 'SENDING' then lease_until else due_at end), count(*) from commands"
+        " where live and due_at <= %s and due_at > %s and (state = 'READY' or lease_until <= %s) group by stage, state",
+        (now, since, now),
     )
     return {(stage, state): (oldest, count) for stage, state, oldest, count in rows}
 
@@ -158,7 +167,7 @@ def oldest_at(unit: Unit, stages: Sequence[str], now: datetime, since: datetime)
     """When the oldest ready work of these stages fell due, of what did so after `since`; None when nothing waits."""
     rows = unit.rows(
         "select min(o.due_at) from unnest(%s::text[]) as s (stage), lateral (select due_at from commands c"
-        " where c.stage = s.stage and c.state = 'READY' and c.due_at > %s and c.due_at <= %s order by due_at limit 1) o",
+        " where c.stage = s.stage and c.live and c.state = 'READY' and c.due_at > %s and c.due_at <= %s order by due_at limit 1) o",
         (array(stages), since, now),
     )
     oldest: datetime | None = rows[0][0]
@@ -169,8 +178,8 @@ def expire_leases(unit: Unit, stage: str, now: datetime) -> int:
     """Hand to persist what is still being sent though its lease is over; gives how many."""
     return unit.run(
         "update commands set stage = 'persist', state = 'READY', due_at = %s where (order_id, seq) in ("
-        " select order_id, seq from commands where stage = %s and state = 'SENDING' and due_at <= %s"
-        " order by due_at limit 500 for update skip locked)",
+        " select order_id, seq from commands where stage = %s and live and state = 'SENDING' and lease_until <= %s"
+        " limit 500 for update skip locked)",
         (now, stage, now),
     )
 
@@ -178,7 +187,7 @@ def expire_leases(unit: Unit, stage: str, now: datetime) -> int:
 def unburied(unit: Unit, *, limit: int) -> list[Command]:
     """Stuck commands whose dead letter nobody has written yet."""
     rows = unit.rows(
-        f"select {_COLUMNS} from commands where state = 'STUCK' and buried_at is null limit %s",  # noqa: S608
+        f"select {_COLUMNS} from commands where not live and done_at is null and state = 'STUCK' and buried_at is null limit %s",  # noqa: S608
         (limit,),
     )
     return [_command(row) for row in rows]
@@ -197,7 +206,7 @@ def stuck(unit: Unit, stage: str | None, limit: int) -> list[tuple[Any, ...]]:
     return unit.rows(
         "select c.order_id, c.seq, c.kind, c.stage, c.error, c.attempts, c.deaths, c.due_at, c.buried_at, o.instrument,"
         " o.side, o.quantity, o.broker, o.account_id, o.state from commands c join orders o on o.id = c.order_id"
-        " where c.state = 'STUCK' and (%s::text is null or c.stage = %s) order by c.due_at limit %s",
+        " where not c.live and c.done_at is null and c.state = 'STUCK' and (%s::text is null or c.stage = %s) order by c.due_at limit %s",
         (stage, stage, limit),
     )
 

@@ -191,7 +191,7 @@ def insert(unit: Unit, orders: Sequence[Order], at: datetime) -> None:
 _EVENTS = """
 insert into order_events (order_id, seq, event_type, prev_state, new_state, source, at, detail)
 select * from unnest(%s::uuid[], %s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],
-                     %s::jsonb[])
+                     %s::json[])
 """
 
 

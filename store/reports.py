@@ -35,7 +35,7 @@ def insert(unit: Unit, reports: Sequence[Report], at: datetime) -> int:
     return unit.run(
         "insert into reports (order_id, digest, source, body, received_at, due_at)"
         " select order_id, decode(digest, 'hex'), source, body, %s, %s"
-        " from unnest(%s::uuid[], %s::text[], %s::text[], %s::jsonb[]) as v (order_id, digest, source, body)"
+        " from unnest(%s::uuid[], %s::text[], %s::text[], %s::json[]) as v (order_id, digest, source, body)"
         " on conflict do nothing",
         (
             at,

@@ -7,7 +7,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -28,9 +28,9 @@ from pipeline.batch import Batch
 from pipeline.chain import dispatch_stage
 from pipeline.crash import crash
 from pipeline.desk import Desk
-from pipeline.news import tell
 from pipeline.reports import late_answers
-from pipeline.stage import Policy, set_aside
+from pipeline.stage import Policy, announce, set_aside
+from pipeline.stages import persist
 from pipeline.wakeups import DEEP
 from store import attempts, commands, intents, orders, reports
 from store.attempts import Attempt
@@ -49,6 +49,10 @@ PLACE = "place"  # the operation whose circuit counts here
 CIRCUIT_LOOK_S = 0.5
 WAIT_FOR_SESSION = timedelta(seconds=1)
 BACKOFF_MS = (200, 5_000)  # after an exception of ours
+
+
+_End = tuple[str, int, Outcome, datetime]  # order id, fence, what came of the call, when
+_Settle = Callable[[Order, Command, Outcome, Batch], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +180,7 @@ class Dispatcher:
         if calls:
             self._lines = taken / len(calls)
         crash("dispatch.after_commit")
-        tell(self._desk, batch.news)
+        announce(self._desk, batch)
         return calls
 
     def _claim(self, unit: Unit, free: int, now: datetime) -> tuple[list[Command], datetime]:
@@ -311,7 +315,7 @@ class Dispatcher:
         self, command: Command, order: Order, call_id: str, lines: int, lease_until: datetime, batch: Batch
     ) -> None:
         command.fence += 1
-        command.state, command.due_at = CommandState.SENDING, lease_until
+        command.state, command.lease_until = CommandState.SENDING, lease_until
         batch.commands.append(command)
         because = {"attempt": command.fence, "call": call_id}
         batch.change(
@@ -394,31 +398,60 @@ class Dispatcher:
             wait_s = min(2.0, wait_s * 2)
         with self._lock:
             self._busy -= len(answers)
-        self._desk.wakeups.wake("persist")
         try:
             self.pump()
         except Exception as error:  # noqa: BLE001 - this thread must live: it writes down every outcome to come
             log.warning("the next calls wait for the sweep: %s", error)
 
     def _second_step(self, answers: Sequence[Answer]) -> None:
-        now = self._desk.now()
+        """T2: the outcomes, and with them what persist makes of them (docs/decisions/0005-outcome-and-state-together.md).
+
+        Where persist can't, the outcomes are written down alone and wait for its next try.
+        """
         ends = [
             (order.id, fence, outcome, answer.at)
             for answer in answers
             for order, fence, outcome in zip(answer.call.orders, answer.call.fences, answer.outcomes, strict=True)
         ]
+        try:
+            self._write_down(ends, persist.settle)
+        except (StoreAway, psycopg.OperationalError):
+            raise
+        except Exception:
+            log.exception("%d outcomes are written down now and judged later", len(ends))
+            self._write_down(ends, _leave_to_persist)
+
+    def _write_down(self, ends: Sequence[_End], settle: _Settle) -> None:
+        outcomes = {order_id: outcome for order_id, _, outcome, _ in ends}
+        batch = Batch(at=self._desk.now())
         with self._desk.store.unit() as unit:
             keys = [(order_id, fence, not isinstance(outcome, Unknown)) for order_id, fence, outcome, _ in ends]
-            moved = commands.answered(unit, keys, now)
-            attempts.end(unit, ends)
+            answered = commands.lock_answered(unit, keys)
+            held = orders.lock(unit, [command.order_id for command in answered])
+            for command in answered:
+                order = held[command.order_id]
+                batch.hold(order)
+                settle(order, command, outcomes[command.order_id], batch)
+                batch.commands.append(command)
+                batch.news.add(order.intent_id)
             late = [
                 (order_id, outcome.broker_order_id)
                 for order_id, _, outcome, _ in ends
-                if order_id not in moved and isinstance(outcome, Accepted)
+                if order_id not in held and isinstance(outcome, Accepted)
             ]
-            reports.insert(unit, late_answers(late), now)
+            attempts.end(unit, ends)
+            reports.insert(unit, late_answers(late), batch.at)
+            batch.record(unit)
             crash("dispatch.outcome.before_commit")
         crash("dispatch.outcome.after_commit")
+        if late:
+            batch.wakes.add("persist")
+        announce(self._desk, batch)
+
+
+def _leave_to_persist(order: Order, command: Command, outcome: Outcome, batch: Batch) -> None:
+    command.go_to("persist", batch.at)
+    batch.wakes.add("persist")
 
 
 def unwritable(answer: Answer) -> Answer:

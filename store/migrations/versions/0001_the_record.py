@@ -124,6 +124,8 @@ create table commands (
     stage text not null,
     state text not null check (state in ('READY', 'HELD', 'SENDING', 'UNKNOWN', 'STUCK', 'DONE')),
     due_at timestamptz not null,
+    lease_until timestamptz,
+    live boolean not null default true,
     attempts integer not null default 0,
     deaths integer not null default 0,
     error text,
@@ -132,9 +134,11 @@ create table commands (
     done_at timestamptz,
     primary key (order_id, seq)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
--- One index serves the claim and the expiry of leases: a command that is being sent is due when its lease ends.
-create index commands_due on commands (stage, due_at) where state in ('READY', 'SENDING');
-create index commands_stuck on commands (stage) where state in ('STUCK', 'UNKNOWN');
+-- One index serves the claim and the expiry of leases. `live` stands for READY and SENDING: since neither it nor the
+-- due time changes when a command is sent, that update touches no index.
+create index commands_due on commands (stage, due_at) where live;
+-- What waits for evidence, for its group or for an operator.
+create index commands_waiting on commands (stage) where not live and done_at is null;
 
 create table claims (
     id bigint generated always as identity primary key,
@@ -152,7 +156,7 @@ create table order_events (
     new_state text not null,
     source text not null,
     at timestamptz not null,
-    detail jsonb not null,
+    detail json not null,
     primary key (order_id, seq)
 ) partition by range (order_id);
 
@@ -164,11 +168,11 @@ create table attempts (
     account_id text not null,
     tag text not null,
     fence integer not null,
-    request jsonb not null,
+    request json not null,
     started_at timestamptz not null,
     lease_until timestamptz not null,
     outcome text,
-    response jsonb,
+    response json,
     ended_at timestamptz,
     primary key (order_id, number)
 ) partition by range (order_id);
@@ -177,7 +181,7 @@ create table reports (
     order_id uuid not null,
     digest bytea not null,
     source text not null,
-    body jsonb not null,
+    body json not null,
     received_at timestamptz not null,
     due_at timestamptz not null,
     applied_at timestamptz,
@@ -207,7 +211,7 @@ create table audit_log (
     actor text not null,
     action text not null,
     subject text not null,
-    detail jsonb not null,
+    detail json not null,
     primary key (id)
 ) partition by range (id);
 """
@@ -239,8 +243,9 @@ begin
                                             interval '1 month') loop
             child := parent || to_char(month at time zone 'UTC', '_YYYYMM');
             if to_regclass(child) is null then
-                execute format('create table %I partition of %I for values from (%L) to (%L)', child, parent,
-                               first_id_at(month), first_id_at(month + interval '1 month'));
+                execute format('create table %I partition of %I for values from (%L) to (%L)%s', child, parent,
+                               first_id_at(month), first_id_at(month + interval '1 month'),
+                               case when parent in ('attempts', 'reports') then ' with (fillfactor = 60)' else '' end);
                 if parent in ('order_events', 'audit_log') then
                     execute format('create trigger append_only_truncate before truncate on %I
                                     for each statement execute function append_only()', child);
