@@ -72,7 +72,7 @@ def _other_answers(results: Results) -> float:
     """Under overload: answers that are neither 202 nor a 503 that says when to come back, and requests without one."""
     tally = results["overload"]["tally"]
     others = sum(count for status, count in tally["statuses"].items() if status not in ("202", "503"))
-    return float(others + tally["without_retry_after"] + tally["unanswered"])
+    return float(others + tally["without_retry_after"] + tally["unanswered"] + tally.get("given_up", 0))
 
 
 def _growth(results: Results) -> float:
