@@ -14,7 +14,8 @@ import falcon
 import falcon.asgi
 import orjson
 
-from ingress import brokers, health, intents, openapi, orders, pages, trades
+from domain.settings import Settings
+from ingress import brokers, health, intents, openapi, orders, pages, postbacks, trades
 from ingress.door import Check, Door
 from ingress.endpoint import Endpoint, refusal
 from ingress.operations import Operation
@@ -34,6 +35,7 @@ OPERATIONS: tuple[Operation, ...] = (
     orders.show_trades,
     trades.list_trades,
     brokers.list_brokers,
+    postbacks.hear_postback,
     health.livez,
     health.readyz,
     health.version,
@@ -120,7 +122,9 @@ def door_of(desk: Desk) -> Door:
     from ingress.waiters import Waiters
     from pipeline.admission import Admission
     from pipeline.intake import Intake
+    from pipeline.postbacks import hear
     from readmodel.reader import Reader
+    from store import settings
     from store.unit import Store
 
     environment = desk.environment
@@ -135,6 +139,10 @@ def door_of(desk: Desk) -> Door:
     desk.wakeups.start()
     intake = Intake(desk, admission)
 
+    def read_settings() -> Settings:
+        with store.unit() as unit:
+            return settings.read(unit)
+
     def close() -> None:
         admission.stop()
         intake.stop()
@@ -146,13 +154,14 @@ def door_of(desk: Desk) -> Door:
         keys=Keys(reader, store, environment.secret.encode()),
         throttle=Throttle(redis, processes=int(os.environ.get("WEB_CONCURRENCY", "1"))),
         waiters=Waiters(reader, news),
-        read_settings=desk.settings,
+        read_settings=read_settings,
         checks={
             "postgres": Check(lambda: reader.ask(_one), needed=True),
             "redis": Check(lambda: redis.ping(), needed=False),
             "rabbitmq": Check(lambda: amqp_answers(environment.queue_url), needed=False),
         },
         lines_per_call={name: adapter.capabilities.lines_per_call for name, adapter in desk.adapters.items()},
+        hear=lambda broker, headers, body: hear(desk, broker, headers, body),
         release=close,
         version={"version": metadata.version("order-coordinator"), "revision": os.environ.get("REVISION", "")},
     )

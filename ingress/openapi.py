@@ -79,7 +79,9 @@ def _operation(operation: Operation, names: Mapping[type[BaseModel], str]) -> Js
         description = f"{description}\n\nRoles: {roles}.".strip()
     if description:
         told["description"] = description
-    parameters = [_path_parameter(name) for name in re.findall(r"\{(\w+)\}", operation.path)]
+    declared = {parameter.name for parameter in operation.parameters}
+    in_path = re.findall(r"\{(\w+)\}", operation.path)
+    parameters = [_path_parameter(name) for name in in_path if name not in declared]
     parameters += [_parameter(parameter) for parameter in operation.parameters]
     if parameters:
         told["parameters"] = parameters

@@ -34,6 +34,7 @@ class Reader:
         self._under_way = 0
         self._room = threads * (1 + WAITING_PER_THREAD)
         self._away_until: float | None = None
+        self._answered_at = 0.0
 
     async def ask(self, question: Callable[Concatenate[Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """The question's answer. Raises Overloaded or StoreAway; never waits for a database known to be away."""
@@ -45,14 +46,16 @@ class Reader:
         if self._under_way >= self._room:
             raise Overloaded("too many reads wait for the database")
         self._under_way += 1
+        began = time.monotonic()
         try:
             answer = await asyncio.get_running_loop().run_in_executor(self._threads, self._done, work)
         except StoreAway:
-            self._away_until = time.monotonic() + AWAY_S
+            if self._answered_at < began:  # else it was back since, and this is old news
+                self._away_until = time.monotonic() + AWAY_S
             raise
         finally:
             self._under_way -= 1
-        self._away_until = None
+        self._away_until, self._answered_at = None, time.monotonic()
         return answer
 
     def close(self) -> None:
