@@ -34,6 +34,7 @@ CAPABILITIES = Capabilities(
     lines_per_call=1,
     tag_length=20,
     needs_market_protection=True,
+    signs_postbacks=True,
     order_windows=(Window(seconds=1, count=10), Window(seconds=60, count=400), Window(seconds=86_400, count=5000)),
     read_windows=(Window(seconds=1, count=10),),
 )

@@ -27,6 +27,7 @@ class Capabilities:
     lines_per_call: int = 1  # above 1: the broker has a multi-place
     tag_length: int = 19
     needs_market_protection: bool = False
+    signs_postbacks: bool = False
     order_windows: tuple[Window, ...] = ()  # per account: place, modify and cancel together
     read_windows: tuple[Window, ...] = ()
     call_slots: int = 8  # calls to it that may be under way at once, per process

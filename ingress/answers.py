@@ -191,6 +191,10 @@ class ProblemView(BaseModel):
     errors: list[Fault] | None = None
 
 
+class Heard(_Answer):
+    status: Literal["heard"]
+
+
 class Live(_Answer):
     status: Literal["alive"]
 

@@ -9,6 +9,7 @@ from ops.stack import Stack
 from store.migrate import upgrade
 
 KEYS = "keys.json"
+FIRST_COMMAND = ".venv/bin/trader order place-multi examples/orders.json --wait"
 
 
 def prepare(stack: Stack, *, accounts: tuple[SandboxAccount, ...] = ACCOUNTS, requests_per_s: int = 1_000) -> dict[str, Any]:
@@ -23,4 +24,4 @@ def prepare(stack: Stack, *, accounts: tuple[SandboxAccount, ...] = ACCOUNTS, re
         requests_per_s=requests_per_s,
     )
     stack.folder.write_json(KEYS, keys)
-    return {"keys": keys}
+    return {"keys": keys, "first_command": FIRST_COMMAND}

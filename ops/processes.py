@@ -79,7 +79,9 @@ def processes(stack: Stack) -> list[Process]:
 def simulator(stack: Stack, ready: Path) -> Process:
     """The brokers' side of the wire; it remembers its books over a restart."""
     ports = {f"SIMULATOR_{name.upper()}_PORT": stack.ports[f"simulator-{name}"] for name in (*SIMULATED, "control")}
-    env = stack.environment(**ports, SIMULATOR_STATE=stack.folder.root / "simulator.json")
+    postbacks = f"{stack.base_url}/postbacks"
+    state = stack.folder.root / "simulator.json"
+    env = stack.environment(**ports, SIMULATOR_STATE=state, SIMULATOR_POSTBACKS=postbacks)
     command = ["python", "-m", "brokers.simulator"]
     return Process("simulator", command, env=env, ready_file=ready / "simulator", folder=PROJECT, needs_queue=False)
 

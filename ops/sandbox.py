@@ -11,7 +11,6 @@ from store.unit import Store, Unit
 from store.users import Role, create_key, create_user
 
 
-
 @dataclass(frozen=True, slots=True)
 class SandboxAccount:
     id: str

@@ -27,7 +27,7 @@ from store import commands, intents, orders
 
 log = logging.getLogger(__name__)
 
-WAITING_MAX = 2_000  # submissions in the hands of one process; more are refused at once
+WAITING_MAX = 250  # submissions in the hands of one process; more are refused at once
 LINES_PER_UNIT = 400
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,12 +70,23 @@ def run(name: str, build: Callable[[Desk], tuple[dict[str, Handler], Callable[[]
         desk.wakeups.wake(stage, deep=True)
     stopping.wait()
     log.info("%s stops", name)
-    worker.pause()
-    stop_handlers()
-    worker.stop(timeout=int(STOP_S * 1000))
+    finish(worker, stop_handlers)
     desk.close()
-    broker.close()
     return 0
+
+
+def finish(worker: Worker, stop_handlers: Callable[[], None]) -> None:
+    """Let what is under way end, and take nothing more.
+
+    The consumers' connections are not closed one by one, which takes seconds: they end with the process, and RabbitMQ
+    gives the wake-ups that were delivered and not acknowledged to another worker.
+    """
+    deadline = time.monotonic() + STOP_S
+    for thread in worker.workers:
+        thread.stop()
+    stop_handlers()
+    for thread in worker.workers:
+        thread.join(max(0.1, deadline - time.monotonic()))
 
 
 def intake_handlers(desk: Desk) -> tuple[dict[str, Handler], Callable[[], None]]:

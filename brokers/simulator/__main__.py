@@ -2,7 +2,7 @@
 
 Environment: SIMULATOR_UPSTOX_PORT, SIMULATOR_ZERODHA_PORT, SIMULATOR_CONTROL_PORT (0 or unset: any free port),
 SIMULATOR_HOST, SIMULATOR_SEED, SIMULATOR_STATE (a file that keeps the books over a restart) and READY_FILE (touched
-when it serves). Prints one JSON line with its ports when it is ready; ends cleanly on SIGTERM and SIGINT.
+when it serves) and SIMULATOR_POSTBACKS (a URL: each account's postbacks go there, under its broker's name). Prints one JSON line with its ports when it is ready; ends cleanly on SIGTERM and SIGINT.
 """
 
 from __future__ import annotations
@@ -31,12 +31,15 @@ def plan_from_env(env: Mapping[str, str]) -> Plan:
     )
 
 
-async def serve(plan: Plan, ready_file: str | None) -> None:
+async def serve(plan: Plan, ready_file: str | None, postbacks: str | None = None) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     simulator = Simulator(plan)
+    if postbacks:
+        for account in simulator.exchange.accounts:
+            account.postback_url = f"{postbacks}/{account.facade}"
     ports = await simulator.start()
     if ready_file:
         Path(ready_file).touch()
@@ -46,4 +49,4 @@ async def serve(plan: Plan, ready_file: str | None) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(plan_from_env(os.environ), os.environ.get("READY_FILE")))
+    asyncio.run(serve(plan_from_env(os.environ), os.environ.get("READY_FILE"), os.environ.get("SIMULATOR_POSTBACKS")))
