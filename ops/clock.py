@@ -45,10 +45,10 @@ def tick_until(stopping: threading.Event, desk: Desk) -> None:
         started = time.monotonic()
         try:
             if leadership.held():
+                sweep.run()
                 if started >= partitions_at:
                     _make_partitions(desk)
                     partitions_at = started + PARTITIONS_EVERY_S
-                sweep.run()
         except StoreAway as error:
             log.warning("no sweep: %s", error)
         except Exception:

@@ -6,7 +6,7 @@ import logging
 import threading
 from datetime import timedelta
 
-from domain.errors import CoordinatorError, Overloaded
+from domain.errors import Overloaded, StoreAway
 from pipeline.chain import INTAKE, OUTCOME
 from pipeline.desk import Desk
 from store import commands
@@ -56,5 +56,7 @@ class Admission:
         while not self._stopping.wait(LOOK_S):
             try:
                 self.look()
-            except CoordinatorError as error:
+            except StoreAway as error:
                 log.debug("admission can't look: %s", error)
+            except Exception:  # the door must not stay as it is for ever
+                log.exception("admission can't look")

@@ -5,6 +5,7 @@ Overrides private hooks of Dramatiq 2.2.1, pinned exactly; `tests/unit/pipeline/
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 from typing import Any
@@ -17,7 +18,8 @@ from dramatiq.message import Message
 from dramatiq.middleware import Middleware, Retries, ShutdownNotifications, SkipMessage
 
 DELIVERY_LIMIT = 20  # a message that kills its worker this often is a dead letter
-DELAY_DELIVERY_LIMIT = 1_000_000  # delayed messages count every return, a clean stop included; never -1 before 4.0
+NO_DELIVERY_LIMIT = 1_000_000  # every return counts, also of delayed and dead letters; unset means 20 from 4.0 on
+DEAD_LETTERS = {"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT}  # no time to live: operators empty it
 # Half-open connections are noticed within 5 s.
 _TCP_OPTIONS = {"TCP_USER_TIMEOUT": 5000, "TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 2}
 
@@ -72,11 +74,11 @@ class OrderBroker(RabbitmqBroker):
         return self._declare(queue_name, arguments)
 
     def _declare_dq_queue(self, queue_name: str) -> Any:
-        arguments = {**self._build_queue_arguments(queue_name), "x-delivery-limit": DELAY_DELIVERY_LIMIT}
+        arguments = {**self._build_queue_arguments(queue_name), "x-delivery-limit": NO_DELIVERY_LIMIT}
         return self._declare(dq_name(queue_name), arguments)
 
     def _declare_xq_queue(self, queue_name: str) -> Any:
-        return self._declare(xq_name(queue_name), {"x-queue-type": "quorum"})
+        return self._declare(xq_name(queue_name), DEAD_LETTERS)
 
     def _declare(self, name: str, arguments: dict[str, Any]) -> Any:
         return self.channel.queue_declare(queue=name, durable=True, arguments=arguments)
@@ -84,12 +86,31 @@ class OrderBroker(RabbitmqBroker):
 
 def connect(url: str) -> OrderBroker:
     """A broker for the queue's URLs (several nodes are separated by commas); connects at first use."""
-    nodes = [parameters(node) for node in url.split(",")]
-    random.shuffle(nodes)
     retries = Retries(max_retries=3, min_backoff=500, max_backoff=10_000)
     return OrderBroker(
-        parameters=nodes, confirm_delivery=True, middleware=[SkipOrphans(), retries, ShutdownNotifications()]
+        parameters=nodes(url), confirm_delivery=True, middleware=[SkipOrphans(), retries, ShutdownNotifications()]
     )
+
+
+def nodes(url: str) -> list[dict[str, Any]]:
+    """pika's parameters for each node, in an order of chance, so that not all load hits the first."""
+    each = [parameters(node) for node in url.split(",")]
+    random.shuffle(each)
+    return each
+
+
+def open_connection(url: str) -> pika.BlockingConnection:
+    """A connection to any of the nodes."""
+    return pika.BlockingConnection([pika.ConnectionParameters(**node) for node in nodes(url)])
+
+
+def cut(connection: Any) -> None:
+    """Break a connection from another thread; whoever waits on it gets an error at once."""
+    transport = getattr(getattr(connection, "_impl", None), "_transport", None)
+    sock = getattr(transport, "_sock", None)
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 def parameters(url: str) -> dict[str, Any]:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-
-import orjson
-import pika
-import pika.exceptions
-from dramatiq.common import xq_name
+from functools import partial
 
 from domain.commands import CommandState
+from domain.errors import StoreAway
 from pipeline.batch import Batch
 from pipeline.chain import queue_of, reports_stage
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.news import tell
-from pipeline.rabbit import parameters
+from pipeline.queueview import QueueView
 from pipeline.stage import DEATHS_ALONE_MAX, give_up
 from store import accounts, commands, orders, reports
 
@@ -50,14 +48,24 @@ class Sweep:
             # A reader's old snapshot makes this look dear: it may cost a twentieth of the time at most.
             self._deep_at = started + max(1.0, 20 * (time.monotonic() - started))
         overdue = now - timedelta(seconds=OVERDUE_S)
+        for stage, state in due:
+            if state == CommandState.SENDING:
+                self._part(partial(self._expire_leases, stage, now))
+        self._part(self._find_dead_workers)
         for (stage, state), (oldest, _count) in due.items():
             if state == CommandState.READY and oldest <= overdue:
-                self._wake(stage, oldest, deep=deep)
-            elif state == CommandState.SENDING:
-                self._expire_leases(stage, now)
-        self._wake_for_reports()
-        self._find_dead_workers()
-        self._bury()
+                self._part(partial(self._wake, stage, oldest, deep=deep))
+        self._part(self._wake_for_reports)
+        self._part(self._bury)
+
+    def _part(self, part: Callable[[], None]) -> None:
+        """What one part can't do keeps no other back."""
+        try:
+            part()
+        except StoreAway:
+            raise
+        except Exception:
+            log.exception("a part of the sweep failed; the next sweep tries again")
 
     def close(self) -> None:
         self._queue.close()
@@ -125,57 +133,7 @@ class Sweep:
         for command in stuck:
             body = {"orderId": command.order_id, "seq": command.seq, "stage": command.stage, "error": command.error}
             if not self._queue.bury(queue_of(command.stage), body):
-                return
+                continue
             with self._desk.store.unit() as unit:
                 commands.mark_buried(unit, command.order_id, command.seq, self._desk.now())
                 crash("sweep.bury.before_commit")
-
-
-class QueueView:
-    """Looks at queues and writes dead letters, over a connection of its own; None and False while RabbitMQ is away."""
-
-    def __init__(self, url: str) -> None:
-        self._parameters = pika.ConnectionParameters(**parameters(url.split(",")[0]))
-        self._connection: pika.BlockingConnection | None = None
-        self._channel: pika.adapters.blocking_connection.BlockingChannel | None = None
-
-    def depth(self, queue: str) -> tuple[int, int] | None:
-        """(messages ready, consumers)."""
-        try:
-            frame = self._open().queue_declare(queue=queue, passive=True)
-        except (pika.exceptions.AMQPError, OSError):
-            self.close()
-            return None
-        return frame.method.message_count, frame.method.consumer_count
-
-    def bury(self, queue: str, body: dict[str, object]) -> bool:
-        try:
-            self._open().basic_publish(
-                exchange="",
-                routing_key=xq_name(queue),
-                body=orjson.dumps(body),
-                properties=pika.BasicProperties(delivery_mode=2, content_type="application/json"),
-                mandatory=True,
-            )
-        except (pika.exceptions.AMQPError, OSError) as error:
-            log.warning("a dead letter could not be written: %s", error or type(error).__name__)
-            self.close()
-            return False
-        return True
-
-    def close(self) -> None:
-        connection, self._connection, self._channel = self._connection, None, None
-        if connection is not None and connection.is_open:
-            try:
-                connection.close()
-            except (pika.exceptions.AMQPError, OSError) as error:
-                log.debug("closing the view of the queue: %s", error)
-
-    def _open(self) -> pika.adapters.blocking_connection.BlockingChannel:
-        if self._channel is None or not self._channel.is_open:
-            self.close()
-            self._connection = pika.BlockingConnection(self._parameters)
-            self._channel = self._connection.channel()
-            self._channel.confirm_delivery()
-        return self._channel
-

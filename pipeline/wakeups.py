@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 import time
 from datetime import datetime
-from typing import Any
 
 from pipeline.chain import queue_of
 from pipeline.crash import crash
-from pipeline.rabbit import connect, wakeup_message
+from pipeline.rabbit import connect, cut, wakeup_message
 
 log = logging.getLogger(__name__)
 
@@ -116,18 +114,9 @@ class Wakeups:
             self._stopped.wait(DEADLINE_S / 4)
 
     def _cut(self) -> None:
-        transport: Any = getattr(getattr(self._connection, "_impl", None), "_transport", None)
-        sock = getattr(transport, "_sock", None)
-        if sock is not None:
+        for connection in tuple(self._broker.connections):
             log.warning("a wake-up was not confirmed within %s s: connection cut", DEADLINE_S)
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError as error:
-                log.debug("connection was gone already: %s", error)
-
-    @property
-    def _connection(self) -> Any:
-        return next(iter(self._broker.connections), None)
+            cut(connection)
 
     def _close(self) -> None:
         try:

@@ -22,9 +22,18 @@ _BY_KEY = (
     "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_bitmapscan=off "
     "-c plan_cache_mode=force_generic_plan"
 )
+# A peer that vanished is noticed within ten seconds, from both sides: its locks must not outlive it.
+_KEEPALIVES = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=2"
+_CLIENT_LIMITS: dict[str, Any] = {
+    "connect_timeout": 3,
+    "tcp_user_timeout": 5000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+}
 _LIMITS = (
     "-c timezone=UTC -c statement_timeout=5000 -c lock_timeout=3000 -c idle_in_transaction_session_timeout=5000 "
-    "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=2"
+    + _KEEPALIVES
 )
 # Errors on a live connection that are the server's state and no statement's fault: out of disk, memory or connections,
 # shutting down, an I/O error, and a primary that has become a standby.
@@ -73,10 +82,9 @@ class Store:
             pool_use_lifo=True,
             connect_args={
                 "options": options,
-                "connect_timeout": 3,
                 "application_name": name,
                 "prepare_threshold": 1,
-                "tcp_user_timeout": 5000,
+                **_CLIENT_LIMITS,
             },
         )
         event.listen(self.engine, "connect", _ids_as_text)
@@ -154,18 +162,23 @@ class Leadership:
                 self._connection = self._connect()
             asked = "select 1" if self._leads else "select pg_try_advisory_lock(7301, hashtext(%s))"
             row = self._connection.execute(asked, () if self._leads else (self._name,)).fetchone()
-        except psycopg.OperationalError as error:
-            self._connection, self._leads = None, False
+        except psycopg.Error as error:
+            self.give_up()
             raise StoreAway("the database can't be reached") from error
         self._leads = bool(row and row[0])
         return self._leads
 
     def give_up(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
+        connection, self._connection, self._leads = self._connection, None, False
+        if connection is not None:
+            connection.close()
 
     def _connect(self) -> psycopg.Connection[Any]:
         url = make_url(self._store.url).set(drivername="postgresql").render_as_string(hide_password=False)
         return psycopg.connect(
-            url, autocommit=True, connect_timeout=3, application_name=f"leader-{self._name}", tcp_user_timeout=5000
+            url,
+            autocommit=True,
+            application_name=f"leader-{self._name}",
+            options=_KEEPALIVES,
+            **_CLIENT_LIMITS,
         )

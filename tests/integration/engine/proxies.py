@@ -55,9 +55,6 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            if self._is_cut:
-                client.close()
-                continue
             try:
                 server = socket.create_connection(self._server)
             except OSError:
@@ -66,6 +63,9 @@ class Proxy:
             pair = (client, server)
             with self._lock:
                 self._pairs.add(pair)
+            if self._is_cut:
+                self._end(pair)
+                continue
             for here, there in (pair, pair[::-1]):
                 threading.Thread(target=self._pass, args=(pair, here, there), daemon=True).start()
 
