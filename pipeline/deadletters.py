@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 import orjson
-import pika
 import pika.exceptions
 from dramatiq.common import xq_name
 
@@ -22,11 +21,11 @@ from domain.events import EventType, Source, advance
 from domain.lifecycle import UNSENT, OrderState
 from domain.orders import Order
 from pipeline.batch import Batch
-from pipeline.chain import queue_of
+from pipeline.chain import OUTCOME, queue_of
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.news import tell
-from pipeline.rabbit import parameters
+from pipeline.rabbit import open_connection
 from store import audit, commands, orders
 from store.unit import Unit
 
@@ -94,11 +93,12 @@ def show(desk: Desk, order_id: str) -> dict[str, Any]:
 def requeue(desk: Desk, order_id: str, operator: str, reason: str) -> str:
     """Send a stuck command back to its stage; gives the stage.
 
-    Raises NotStuck, or MayHaveBeenSent where a call of its was not provably left unsent.
+    Raises NotStuck, or MayHaveBeenSent where it would be sent again and a call of its was not provably left unsent.
     """
     with desk.store.unit() as unit:
         command, order, batch = _stuck(desk, unit, order_id)
-        _refuse_if_sent(unit, command)
+        if command.stage not in OUTCOME:  # after the call nothing is sent: what came of it is written down
+            _refuse_if_sent(unit, command)
         command.go_to(command.stage, batch.at)
         batch.commands.append(command)
         because = {"operator": operator, "reason": reason, "stage": command.stage}
@@ -118,7 +118,7 @@ def discard(desk: Desk, order_id: str, operator: str, reason: str) -> str:
     with desk.store.unit() as unit:
         command, order, batch = _stuck(desk, unit, order_id)
         _refuse_if_sent(unit, command)
-        if order.state in UNSENT:
+        if order.state in UNSENT or order.state is OrderState.SENDING:  # no call of its was taken
             changes = {"reason_code": "DISCARDED", "reason": f"given up by {operator}: {reason}"}
             batch.change(
                 order,
@@ -145,9 +145,7 @@ def clear_letters(desk: Desk, stage: str) -> int:
     queue = xq_name(queue_of(stage))
     cleared = 0
     try:
-        connection = pika.BlockingConnection(
-            pika.ConnectionParameters(**parameters(desk.environment.queue_url.split(",")[0]))
-        )
+        connection = open_connection(desk.environment.queue_url)
     except (pika.exceptions.AMQPError, OSError) as error:
         log.warning("dead letters of %s stay where they are: %s", stage, error or type(error).__name__)
         return 0
