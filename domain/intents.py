@@ -39,9 +39,9 @@ def _plainly_written(value: object) -> object:
     return text
 
 
-def _decimal_schema(pattern: str, minimum: int, maximum: float, example: str) -> WithJsonSchema:
+def _decimal_schema(pattern: str, example: str, **limits: float) -> WithJsonSchema:
     text = {"type": "string", "pattern": pattern, "examples": [example]}
-    return WithJsonSchema({"anyOf": [text, {"type": "number", "minimum": minimum, "maximum": maximum}]})
+    return WithJsonSchema({"anyOf": [text, {"type": "number", **limits}]})
 
 
 _Price = Annotated[
@@ -50,16 +50,18 @@ _Price = Annotated[
     BeforeValidator(_plainly_written),
     _decimal_schema(
         r"^([1-9][0-9]{0,7}(\.[0-9]{1,4})?|0\.([1-9][0-9]{0,3}|0[1-9][0-9]{0,2}|00[1-9][0-9]?|000[1-9]))$",
-        0,
-        99999999.9999,
         "1512.50",
+        exclusiveMinimum=0,
+        maximum=99999999.9999,
     ),
 ]
 _Percent = Annotated[
     Decimal,
     Field(ge=-1, le=100, max_digits=5, decimal_places=2),
     BeforeValidator(_plainly_written),
-    _decimal_schema(r"^(-1(\.0{1,2})?|-0\.[0-9]{1,2}|[0-9]{1,2}(\.[0-9]{1,2})?|100(\.0{1,2})?)$", -1, 100, "3"),
+    _decimal_schema(
+        r"^(-1(\.0{1,2})?|-0\.[0-9]{1,2}|[0-9]{1,2}(\.[0-9]{1,2})?|100(\.0{1,2})?)$", "3", minimum=-1, maximum=100
+    ),
 ]
 
 
