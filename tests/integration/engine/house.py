@@ -257,7 +257,15 @@ class House:
 
     def due_now(self) -> None:
         """What waits for its next try or the end of its lease is due at once."""
-        self.run("update commands set due_at = now() - interval '1 millisecond' where due_at > now()")
+        moment = "now() - interval '1 millisecond'"
+        self.run(f"update commands set due_at = {moment} where due_at > now()")  # noqa: S608
+        self.run(f"update commands set lease_until = {moment} where lease_until > now()")  # noqa: S608
+
+    def settled(self, order_ids: Sequence[str]) -> None:
+        """Wait until the calls of these orders have ended and their outcomes are written down."""
+        unended = "select 1 from attempts where order_id = any(%s::uuid[]) and outcome is null"
+        eventually(lambda: all(self.command(order_id).fence for order_id in order_ids))
+        eventually(lambda: not self.rows(unended, list(order_ids)))
 
     def close(self) -> None:
         for close in reversed(self._closing):

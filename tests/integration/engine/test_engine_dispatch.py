@@ -40,19 +40,13 @@ def cleared(house: House, count: int = 1, lines: int = 1, **terms: Any) -> list[
     return ids
 
 
-def settled(house: House, ids: list[str]) -> None:
-    """All outcomes are written down."""
-    eventually(lambda: house.rows("select 1 from commands where state = 'SENDING'") == [])
-    eventually(lambda: all(house.command(order_id).stage == "persist" for order_id in ids))
-
-
 def test_the_attempt_is_committed_before_the_call(house: House) -> None:
     seen: list[Any] = []
 
     def look(line: Line) -> Outcome:
         seen.extend(
             house.rows(
-                "select a.outcome, a.tag, c.state, o.state, c.due_at > now() from attempts a join commands c using"
+                "select a.outcome, a.tag, c.state, o.state, c.lease_until > now() from attempts a join commands c using"
                 " (order_id) join orders o on o.id = a.order_id where a.order_id = %s and a.number = 1",
                 line.order.id,
             )
@@ -64,7 +58,7 @@ def test_the_attempt_is_committed_before_the_call(house: House) -> None:
 
     assert house.dispatcher(desk).pump() == 1
 
-    settled(house, [order_id])
+    house.settled([order_id])
     assert seen == [(None, house.order(order_id).broker_tag, "SENDING", "SENDING", True)]
     house.check()
 
@@ -78,7 +72,7 @@ def test_a_second_wake_never_calls_again(house: House) -> None:
     assert [first.pump(), second.pump("-"), first.pump("-")] == [3, 0, 0]
 
     gate.opened.set()
-    settled(house, ids)
+    house.settled(ids)
     assert [first.pump("-"), second.pump("-")] == [0, 0]
     assert sorted(broker.tags) == sorted(house.order(order_id).broker_tag for order_id in ids)
 
@@ -93,7 +87,7 @@ def test_two_dispatchers_share_the_work_and_never_an_order(house: House) -> None
     for thread in threads:
         thread.join()
 
-    settled(house, ids)
+    house.settled(ids)
     assert sorted(broker.tags) == sorted(house.order(order_id).broker_tag for order_id in ids)
     house.check()
 
@@ -163,13 +157,13 @@ def test_what_was_not_sent_is_sent_again_with_the_same_tag(house: House) -> None
     (order_id,) = cleared(house)
     answers = [NotSent("no connection"), NotSent("rate limit", retry_after_s=0.5), Accepted("B1")]
     broker = FakeBroker(lambda _: answers.pop(0))
-    dispatcher, outcomes = house.dispatcher(house.desk(broker)), outcome_engine(house.desk())
+    dispatcher = house.dispatcher(house.desk(broker))
 
-    for _ in range(3):
+    for number in range(1, 4):
         house.due_now()
-        assert dispatcher.pump("-") == 1
-        settled(house, [order_id])
-        outcomes.run("persist", "-")
+        dispatcher.pump("-")
+        eventually(lambda number=number: house.command(order_id).fence == number)
+        house.settled([order_id])
 
     assert house.order(order_id).state == "SUBMITTED"
     assert broker.tags == [house.order(order_id).broker_tag] * 3
@@ -185,7 +179,7 @@ def test_an_order_that_was_not_sent_a_thousand_times_still_waits_its_turn(house:
     (order_id,) = cleared(house)
     house.run("update commands set fence = 1100")
     house.dispatcher(house.desk(FakeBroker(lambda _: NotSent("circuit open")))).pump()
-    settled(house, [order_id])
+    house.settled([order_id])
 
     outcome_engine(house.desk()).run("persist")
 
@@ -242,7 +236,7 @@ def test_a_dead_session_lets_orders_wait(house: House) -> None:
     house.run("update accounts set session = 'ALIVE'")
     house.due_now()
     assert house.dispatcher(house.desk(broker)).pump() == 1
-    settled(house, [order_id])
+    house.settled([order_id])
 
 
 def test_a_call_takes_lines_of_one_intent_and_account_only(house: House) -> None:
@@ -253,7 +247,7 @@ def test_a_call_takes_lines_of_one_intent_and_account_only(house: House) -> None
 
     house.dispatcher(house.desk(broker)).pump()
 
-    settled(house, [line.order_id for intent in (first, second, other) for line in intent.lines])
+    house.settled([line.order_id for intent in (first, second, other) for line in intent.lines])
     groups = sorted((call[0].order.intent_id, len(call)) for call in broker.calls)
     assert groups == sorted(
         [(first.intent_id, 3), (first.intent_id, 3), (first.intent_id, 1), (second.intent_id, 2), (other.intent_id, 2)]
@@ -269,7 +263,7 @@ def test_each_line_of_a_call_has_its_own_outcome(house: House) -> None:
     answers = {ids[0]: Accepted("B0"), ids[1]: Refused("X", "no"), ids[2]: Unknown("cut short")}
 
     house.dispatcher(house.desk(FakeBroker(lambda line: answers[line.order.id], lines_per_call=10))).pump()
-    settled(house, ids)
+    house.settled(ids)
     outcome_engine(house.desk()).run("persist")
 
     assert house.states(ids) == ["SUBMITTED", "REJECTED", "UNKNOWN"]
@@ -285,7 +279,7 @@ def test_an_adapter_that_raises_has_said_nothing(house: House) -> None:
         return Accepted("B1")
 
     house.dispatcher(house.desk(FakeBroker(answer))).pump()
-    settled(house, ids)
+    house.settled(ids)
     outcome_engine(house.desk()).run("persist")
 
     assert house.states(ids) == ["UNKNOWN", "SUBMITTED"]
@@ -299,7 +293,7 @@ def test_an_adapter_that_forgets_a_line_has_said_nothing(house: House) -> None:
     broker.place = lambda session, lines, **_: [Accepted("B1")]  # type: ignore[method-assign]
 
     house.dispatcher(house.desk(broker)).pump()
-    settled(house, ids)
+    house.settled(ids)
     outcome_engine(house.desk()).run("persist")
 
     assert house.states(ids) == ["UNKNOWN", "UNKNOWN"]
@@ -317,7 +311,7 @@ def test_an_outcome_that_cannot_be_written_down_keeps_no_other_back(house: House
     dispatcher = house.dispatcher(house.desk(FakeBroker(answer)))
     dispatcher.pump()
     gate.opened.set()
-    settled(house, ids)
+    house.settled(ids)
     outcome_engine(house.desk()).run("persist")
 
     assert house.states(ids) == ["SUBMITTED", "UNKNOWN", "SUBMITTED"]
@@ -335,7 +329,7 @@ def test_what_could_not_be_prepared_was_not_sent(house: House) -> None:
 
     desk.session = no_session  # type: ignore[method-assign]
     house.dispatcher(desk).pump()
-    settled(house, [order_id])
+    house.settled([order_id])
     outcome_engine(house.desk()).run("persist")
 
     assert (house.order(order_id).state, house.command(order_id).stage) == ("RECEIVED", STAGE)
@@ -349,7 +343,7 @@ def test_one_order_that_cannot_pass_the_gate_keeps_no_other_back(house: House) -
 
     assert house.dispatcher(house.desk(broker)).pump() == 3
 
-    settled(house, [ids[0], ids[2], ids[3]])
+    house.settled([ids[0], ids[2], ids[3]])
     command = house.command(ids[1])
     assert (command.state, command.attempts, command.fence) == ("READY", 1, 0)
     assert len(broker.calls) == 3
@@ -367,7 +361,7 @@ def test_an_order_whose_record_refuses_the_attempt_keeps_no_other_back(house: Ho
 
     assert house.dispatcher(house.desk(broker)).pump() == 2
 
-    settled(house, ids[1:])
+    house.settled(ids[1:])
     assert house.command(ids[0]).attempts == 1
 
 
@@ -388,7 +382,7 @@ def test_a_lease_that_is_over_before_the_call_sends_nothing(house: House, monkey
     clock = time.clock_gettime
     monkeypatch.setattr(time, "clock_gettime", lambda which: clock(which) + 3600)
     resume.set()
-    settled(house, [order_id])
+    house.settled([order_id])
     monkeypatch.undo()
     outcome_engine(house.desk()).run("persist")
 
@@ -416,7 +410,7 @@ def test_outcomes_wait_for_a_database_that_is_away(house: House, wire: Proxy) ->
     eventually(lambda: not desk.store.engine.pool.checkedout())
     wire.mend()
 
-    settled(house, ids)
+    house.settled(ids)
     outcome_engine(house.desk()).run("persist")
     assert house.states(ids) == ["SUBMITTED"] * 3
     house.check()
@@ -438,7 +432,7 @@ def test_the_thread_that_writes_outcomes_outlives_whatever_a_pump_raises(house: 
     eventually(lambda: dispatcher._busy == 0)
 
     pump("-")
-    settled(house, ids)
+    house.settled(ids)
 
 
 def test_a_dispatcher_that_stops_takes_nothing_new(house: House) -> None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from house import BROKER, FakeBroker, House, a_row, eventually, intake_engine, outcome_engine, utc_now
+from house import BROKER, FakeBroker, House, a_row, intake_engine, utc_now
 
 from domain.events import Source
 from domain.ids import broker_tag, new_id
@@ -25,8 +25,7 @@ def sent(house: House, count: int = 1, outcome: Outcome | None = None, **terms: 
     desk = house.desk(FakeBroker((lambda _: outcome) if outcome else None))
     intake_engine(desk).run("validate")
     house.dispatcher(desk).pump()
-    eventually(lambda: all(house.command(order_id).stage == "persist" for order_id in ids))
-    outcome_engine(desk).run("persist")
+    house.settled(ids)
     return ids
 
 
@@ -118,8 +117,7 @@ def test_the_book_may_speak_before_the_answer_does(house: House) -> None:
     desk = house.desk(FakeBroker(answer))
     intake_engine(desk).run("validate")
     house.dispatcher(desk).pump()
-    eventually(lambda: house.rows("select 1 from attempts where outcome is not null"))
-    outcome_engine(desk).run("persist")
+    house.settled([order_id])
     apply_due(desk)
 
     assert (house.order(order_id).state, house.order(order_id).broker_order_id) == ("OPEN", "B1")
