@@ -7,7 +7,7 @@ import threading
 from datetime import timedelta
 
 from domain.errors import Overloaded, StoreAway
-from pipeline.chain import INTAKE, OUTCOME
+from pipeline.chain import INTAKE, OUTCOME, dispatch_stage
 from pipeline.desk import Desk
 from store import commands
 
@@ -25,6 +25,9 @@ class Admission:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        # Dispatch counts where the broker sets no rate: there a wait is ours.
+        unlimited = (name for name, adapter in desk.adapters.items() if not adapter.capabilities.order_windows)
+        self._stages = (*INTAKE, *OUTCOME, *(dispatch_stage(name) for name in unlimited))
         self._refusal: Overloaded | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="admission", daemon=True)
@@ -43,7 +46,7 @@ class Admission:
         settings = self._desk.settings()
         now = self._desk.now()
         with self._desk.store.unit() as unit:
-            oldest = commands.oldest_at(unit, (*INTAKE, *OUTCOME), now, now - timedelta(seconds=WINDOW_S))
+            oldest = commands.oldest_at(unit, self._stages, now, now - timedelta(seconds=WINDOW_S))
         age_s = (now - oldest).total_seconds() if oldest is not None else 0.0
         if age_s > settings.admission_age_s:
             self._refusal = Overloaded(

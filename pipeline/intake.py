@@ -23,12 +23,14 @@ from pipeline.admission import Admission
 from pipeline.chain import FIRST
 from pipeline.crash import crash
 from pipeline.desk import Desk
+from pipeline.pace import Pace
 from store import commands, intents, orders
 
 log = logging.getLogger(__name__)
 
 WAITING_MAX = 250  # submissions in the hands of one process; more are refused at once
 LINES_PER_UNIT = 400
+PACE_S = 0.006
 
 
 @dataclass(slots=True)
@@ -43,6 +45,7 @@ class Intake:
     def __init__(self, desk: Desk, admission: Admission | None = None) -> None:
         self._desk = desk
         self._admission = admission
+        self._pace = Pace(PACE_S)
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="intake", daemon=True)
         self._thread.start()
@@ -70,6 +73,7 @@ class Intake:
             first = self._waiting.get()
             if first is None:
                 return
+            self._pace.keep()
             batch, lines = [first], len(first.submission.request.orders)
             stop = False
             while lines < LINES_PER_UNIT and not self._waiting.empty():

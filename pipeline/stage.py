@@ -21,6 +21,7 @@ from pipeline.chain import reports_stage
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.news import tell
+from pipeline.pace import Pace
 from pipeline.wakeups import DEEP
 from store import commands, orders
 from store.unit import Unit
@@ -28,6 +29,7 @@ from store.unit import Unit
 log = logging.getLogger(__name__)
 
 CLAIM_MAX = 200
+PACE_S = 0.012
 ROUNDS_MAX = 500  # one message keeps its worker no longer than this many batches
 SLACK = timedelta(seconds=1)  # how far a commit may trail the due time it carries; the sweep finds what trails more
 DEATHS_ALONE_MAX = 3
@@ -71,8 +73,9 @@ class SetAside(Exception):
 class Engine:
     """Runs one group's stages on claimed batches. One engine per thread of work."""
 
-    def __init__(self, desk: Desk, group: Group) -> None:
+    def __init__(self, desk: Desk, group: Group, pace: Pace | None = None) -> None:
         self._desk, self._group = desk, group
+        self._pace = pace or Pace(PACE_S)
         self._since: dict[str, datetime] = {}
 
     def run(self, stage: str, since: str | None = None) -> int:
@@ -91,6 +94,7 @@ class Engine:
         return done
 
     def _round(self, stage: str) -> int:
+        self._pace.keep()
         now = self._desk.now()
         since = self._since.get(stage, _BEGINNING)
         try:

@@ -19,9 +19,10 @@ from dramatiq.worker import Worker
 from pipeline.chain import OUTCOME, dispatch_stage, queue_of, reports_stage
 from pipeline.crash import crash
 from pipeline.desk import Desk, from_env
+from pipeline.pace import Pace
 from pipeline.rabbit import connect
 from pipeline.reports import BookReader, apply_due
-from pipeline.stage import Engine
+from pipeline.stage import PACE_S, Engine
 from pipeline.wakeups import DEEP
 
 if TYPE_CHECKING:
@@ -143,12 +144,12 @@ def _budget(desk: Desk, broker: str, windows: Sequence[Window], kind: str) -> Ra
 
 def _engine_handler(desk: Desk, group: object, stage: str) -> Handler:
     """An engine per thread: each remembers how far it has looked."""
-    local = threading.local()
+    local, pace = threading.local(), Pace(PACE_S)
 
     def handle(since: str | None) -> int:
         engine = getattr(local, "engine", None)
         if engine is None:
-            engine = local.engine = Engine(desk, group)  # type: ignore[arg-type]
+            engine = local.engine = Engine(desk, group, pace)  # type: ignore[arg-type]
         done: int = engine.run(stage, since)
         return done
 

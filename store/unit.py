@@ -66,8 +66,8 @@ class Store:
     def __init__(self, url: str, *, name: str, size: int = 8, by_key: bool = True, durable: bool = True) -> None:
         """A pool of at most `size` connections, made at first use.
 
-        `by_key` pins index plans, for the pipeline; the read side plans freely. Without `durable` a commit does not
-        wait for the disk: for what may be lost in a crash of the database.
+        `by_key` pins index plans, for the pipeline; the read side plans freely. Without `durable` each
+        statement commits by itself and does not wait for the disk: for what may be lost in a crash of the database.
         """
         self.url = url
         options = f"{_LIMITS} {_BY_KEY}" if by_key else _LIMITS
@@ -88,6 +88,8 @@ class Store:
             },
         )
         event.listen(self.engine, "connect", _ids_as_text)
+        if not durable:
+            event.listen(self.engine, "connect", _commit_each)
 
     @contextmanager
     def unit(self) -> Iterator[Unit]:
@@ -126,6 +128,10 @@ def _rolled_back(driver: psycopg.Connection[Any]) -> bool:
     except psycopg.Error:
         return False
     return not driver.closed
+
+
+def _commit_each(connection: psycopg.Connection[Any], _record: object) -> None:
+    connection.autocommit = True
 
 
 def _ids_as_text(connection: psycopg.Connection[Any], _record: object) -> None:

@@ -28,8 +28,9 @@ from pipeline.batch import Batch
 from pipeline.chain import dispatch_stage
 from pipeline.crash import crash
 from pipeline.desk import Desk
+from pipeline.pace import Pace
 from pipeline.reports import late_answers
-from pipeline.stage import Policy, announce, set_aside
+from pipeline.stage import PACE_S, Policy, announce, set_aside
 from pipeline.stages import persist
 from pipeline.wakeups import DEEP
 from store import attempts, commands, intents, orders, reports
@@ -47,6 +48,7 @@ SLACK = timedelta(seconds=1)
 PEEK_MAX = 400
 PLACE = "place"  # the operation whose circuit counts here
 CIRCUIT_LOOK_S = 0.5
+GATHER_S = 0.003  # answers that come so close together are written down together
 WAIT_FOR_SESSION = timedelta(seconds=1)
 BACKOFF_MS = (200, 5_000)  # after an exception of ours
 
@@ -86,6 +88,8 @@ class Dispatcher:
         self._busy = 0
         self._stopping = False
         self._timer_at = 0.0
+        self._is_short_of_slots = False
+        self._pace = Pace(PACE_S)
         self._lock = threading.Lock()  # one pump at a time
         self._calls = ThreadPoolExecutor(self._slots, thread_name_prefix=f"{broker}-call")
         self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
@@ -105,7 +109,12 @@ class Dispatcher:
             if self._health is not None and self._health.is_open(self._broker, PLACE):
                 self._pump_later(CIRCUIT_LOOK_S)
                 return 0
-            while not self._stopping and self._busy < self._slots:
+            self._is_short_of_slots = False
+            while not self._stopping:
+                if self._busy >= self._slots:
+                    self._is_short_of_slots = True
+                    break
+                self._pace.keep()
                 claimed, sent = self._send()
                 total += sent
                 if not claimed:
@@ -365,18 +374,25 @@ class Dispatcher:
         return outcomes
 
     def _settle_all(self) -> None:
-        while True:
-            first = self._answers.get()
-            if first is None:
-                return
-            answers = [first]
-            while not self._answers.empty():
-                another = self._answers.get()
-                if another is None:
-                    self._settle(answers)
-                    return
-                answers.append(another)
+        while (answer := self._answers.get()) is not None:
+            answers, is_last = self._gather(answer)
             self._settle(answers)
+            if is_last:
+                return
+
+    def _gather(self, first: Answer) -> tuple[list[Answer], bool]:
+        """The answer with those that come within a moment of it, if any calls are under way; and whether to end."""
+        answers = [first]
+        deadline = time.monotonic() + GATHER_S
+        while len(answers) < self._busy:
+            try:
+                another = self._answers.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                break
+            if another is None:
+                return answers, True
+            answers.append(another)
+        return answers, False
 
     def _settle(self, answers: Sequence[Answer]) -> None:
         """T2, tried until the record takes it or the process ends: an outcome is never thrown away."""
@@ -398,6 +414,8 @@ class Dispatcher:
             wait_s = min(2.0, wait_s * 2)
         with self._lock:
             self._busy -= len(answers)
+        if not self._is_short_of_slots:
+            return
         try:
             self.pump()
         except Exception as error:  # noqa: BLE001 - this thread must live: it writes down every outcome to come
