@@ -112,12 +112,23 @@ class Intake:
     def _written(self, batch: Sequence[_Waiting]) -> list[Acceptance | CoordinatorError]:
         refusal = self._admission.refuse() if self._admission is not None else None
         submissions = [waiting.submission for waiting in batch]
-        fresh = {} if refusal is not None else self._store(submissions)
-        answers: list[Acceptance | CoordinatorError] = []
-        for number, submission in enumerate(submissions):
-            acceptance = fresh.get(number)
-            answers.append(acceptance or self._kept(submission, refusal))
-        return answers
+        if refusal is not None:
+            return self._replays_only(submissions, refusal)
+        fresh = self._store(submissions)
+        return [
+            fresh[number] if number in fresh else self._kept(submission) for number, submission in enumerate(submissions)
+        ]
+
+    def _replays_only(
+        self, submissions: Sequence[Submission], refusal: Overloaded
+    ) -> list[Acceptance | CoordinatorError]:
+        """While nothing new is let in: what is known already is answered as ever, in one look for all of them."""
+        with self._desk.store.unit() as unit:
+            known = intents.known(unit, [(submission.user_id, submission.idempotency_key) for submission in submissions])
+        return [
+            self._kept(submission) if (submission.user_id, submission.idempotency_key) in known else refusal
+            for submission in submissions
+        ]
 
     def _store(self, submissions: Sequence[Submission]) -> dict[int, Acceptance]:
         """Store what is new; gives the acceptances of these by their place in the batch."""
@@ -162,12 +173,12 @@ class Intake:
             self._desk.wakeups.wake(FIRST[CommandKind.PLACE])
         return {number: _acceptance(drafts[number]) for number in stored}
 
-    def _kept(self, submission: Submission, refusal: Overloaded | None) -> Acceptance | CoordinatorError:
-        """What the key stands for already; while nothing is let in, a key that stands for nothing is refused."""
+    def _kept(self, submission: Submission) -> Acceptance | CoordinatorError:
+        """What the key stands for already."""
         with self._desk.store.unit() as unit:
             kept = intents.find(unit, submission.user_id, submission.idempotency_key, self._desk.now())
         if kept is None:
-            return refusal or StoreAway("another request with this key was just given up; send it again")
+            return StoreAway("another request with this key was just given up; send it again")
         if kept.fingerprint != submission.fingerprint:
             return KeyReused("this Idempotency-Key came with another request before; use a new key")
         if not kept.live:

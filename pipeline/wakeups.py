@@ -13,7 +13,7 @@ from pipeline.rabbit import connect, cut, wakeup_message
 
 log = logging.getLogger(__name__)
 
-INTERVAL_S = 0.004  # at most one wake-up per stage in this time; the first goes at once
+INTERVAL_S = 0.01  # at most one wake-up per stage in this time; the first goes at once
 DEADLINE_S = 2.0  # a confirmed publish may block without end; past this its connection is cut
 PAUSE_S = 0.5  # after a failure
 DEEP = "-"  # as `since`: look at everything that is due

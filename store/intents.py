@@ -90,6 +90,16 @@ def find(unit: Unit, user_id: str, idempotency_key: str, now: datetime) -> KeptI
     return KeptIntent(acceptance, fingerprint, live=now < window_until or under_way)
 
 
+def known(unit: Unit, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of the (user, idempotency key) pairs that stand for an intent."""
+    rows = unit.rows(
+        "select i.user_id, i.idempotency_key from unnest(%s::uuid[], %s::text[]) as v (user_id, key)"
+        " join intents i on i.user_id = v.user_id and i.idempotency_key = v.key",
+        (array([user_id for user_id, _ in keys]), text_array([key for _, key in keys])),
+    )
+    return {(user_id, key) for user_id, key in rows}
+
+
 def keys_of(unit: Unit, intent_ids: Sequence[str]) -> dict[str, str]:
     """The API key that each intent came with."""
     return dict(unit.rows("select id, key_id from intents where id = any(%s::uuid[])", (array(intent_ids),)))
