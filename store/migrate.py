@@ -20,22 +20,21 @@ def upgrade(owner_url: str, *, app_role: str = "app") -> tuple[str | None, str |
     Returns the revision before and after. `app_role` is the role the processes connect as; it must exist.
     """
     engine = engine_for(owner_url)
-    with engine.connect() as connection:
-        connection.execute(text("select pg_advisory_lock(:key)"), {"key": _ONE_MIGRATION_AT_A_TIME})
-        connection.commit()
-        before = revision(connection)
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        config.attributes["connection"] = connection
-        config.attributes["app_role"] = app_role
-        command.upgrade(config, "head")
-        connection.execute(text("select make_partitions(3)"))
-        connection.commit()
-        after = revision(connection)
-        connection.execute(text("select pg_advisory_unlock(:key)"), {"key": _ONE_MIGRATION_AT_A_TIME})
-        connection.commit()
-    engine.dispose()
-    return before, after
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("select pg_advisory_lock(:key)"), {"key": _ONE_MIGRATION_AT_A_TIME})
+            connection.commit()
+            before = revision(connection)
+            config = Config()
+            config.set_main_option("script_location", str(MIGRATIONS))
+            config.attributes["connection"] = connection
+            config.attributes["app_role"] = app_role
+            command.upgrade(config, "head")
+            connection.execute(text("select make_partitions(3)"))
+            connection.commit()
+            return before, revision(connection)
+    finally:
+        engine.dispose()  # the session ends, and the lock with it
 
 
 def revision(connection: Connection) -> str | None:

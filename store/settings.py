@@ -10,9 +10,8 @@ from store.unit import Unit
 
 
 def read(unit: Unit) -> Settings:
-    """The settings in force."""
-    changed: dict[str, Any] = dict(unit.rows("select name, value from settings"))
-    return Settings.model_validate(changed)
+    """The settings in force. A name that only a newer version knows is left alone: versions run side by side."""
+    return Settings.model_validate(_changed(unit))
 
 
 def change(unit: Unit, name: str, value: object, *, by: str) -> Settings:
@@ -20,8 +19,7 @@ def change(unit: Unit, name: str, value: object, *, by: str) -> Settings:
 
     Raises pydantic's ValidationError where the name or the value won't do; nothing is stored then.
     """
-    changed: dict[str, Any] = dict(unit.rows("select name, value from settings"))
-    changed[name] = value
+    changed = _changed(unit) | {name: value}
     settings = Settings.model_validate(changed)
     unit.run(
         "insert into settings (name, value, updated_by) values (%s, %s::jsonb, %s) on conflict (name) do update"
@@ -29,3 +27,8 @@ def change(unit: Unit, name: str, value: object, *, by: str) -> Settings:
         (name, dump(settings.model_dump(mode="json")[name]), by),
     )
     return settings
+
+
+def _changed(unit: Unit) -> dict[str, Any]:
+    rows = unit.rows("select name, value from settings")
+    return {name: value for name, value in rows if name in Settings.model_fields}

@@ -132,11 +132,14 @@ create table commands (
     fence integer not null default 0,
     buried_at timestamptz,
     done_at timestamptz,
-    primary key (order_id, seq)
+    primary key (order_id, seq),
+    check (live = (state in ('READY', 'SENDING')))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 -- One index serves the claim and the expiry of leases. `live` stands for READY and SENDING: since neither it nor the
 -- due time changes when a command is sent, that update touches no index.
 create index commands_due on commands (stage, due_at) where live;
+-- What was in the hands of a worker that died: nearly always nothing.
+create index commands_suspect on commands (stage, due_at) where live and deaths > 0;
 -- What waits for evidence, for its group or for an operator.
 create index commands_waiting on commands (stage) where not live and done_at is null;
 
@@ -230,7 +233,7 @@ begin
 end $$;
 
 create function make_partitions(ahead integer) returns integer language plpgsql
-security definer set search_path = public, pg_temp as $$
+security definer set search_path = public, pg_temp set timezone = 'UTC' as $$
 declare
     parent text;
     month timestamptz;
