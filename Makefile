@@ -20,11 +20,12 @@ status:  ## Say what runs, and where
 	@$(PYTHON) -m ops.stack status
 
 test: environment  ## Run the tests, with servers of their own
-	@exec $(OWN) -m pytest
+	@exec $(OWN) -m pytest -n 2
 
-check: environment  ## Lint and type-check
+check: environment  ## Lint, type-check, and see that imports point down
 	@$(OWN) -m ruff check
 	@$(OWN) -m mypy
+	@$(OWN) -m pytest -q tests/test_architecture.py
 
 bench: environment  ## Measure throughput and latency
 	@exec $(OWN) -m ops.bench

@@ -71,7 +71,7 @@ class Child:
         leash = [sys.executable, "-I", "-S", LEASH, str(os.getpid()), str(int(process.stop_signal)), user, "--"]
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
-                [*leash, *process.command],
+                [*leash, *(str(word) for word in process.command)],
                 env=env,
                 cwd=process.folder,
                 stdin=subprocess.DEVNULL,

@@ -78,7 +78,7 @@ class Supervisor:
     def stop(self, *names: str) -> None:
         """Stop them side by side: asked first, killed when their grace is over. Returns when all are gone."""
         children = [self._children[name] for name in names if name in self._children]
-        self._do(lambda: [self._ask_to_stop(child) for child in children])
+        self._do(lambda: self._ask_all_to_stop(children))
         asked_at = time.monotonic()
         for child in children:
             if not child.gone.wait(max(0.0, asked_at + child.process.stop_grace_s - time.monotonic())):
@@ -203,6 +203,10 @@ class Supervisor:
         child.restart_at = time.monotonic() + wait_s
         what = f"died ({child.why_it_ended()}), starting it again in {wait_s:g} s; its log: {child.log}"
         self._say(child.process.name, what, "bad")
+
+    def _ask_all_to_stop(self, children: list[Child]) -> None:
+        for child in children:
+            self._ask_to_stop(child)
 
     def _ask_to_stop(self, child: Child) -> None:
         child.wanted, child.restart_at = False, None
