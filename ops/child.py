@@ -68,7 +68,7 @@ class Child:
             process.ready_file.unlink(missing_ok=True)
             env["READY_FILE"] = str(process.ready_file)
         user = "-" if process.user is None else "{}:{}".format(*process.user)
-        leash = [sys.executable, "-I", "-S", LEASH, str(os.getpid()), str(int(process.stop_signal)), user, "--"]
+        leash = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), str(int(process.stop_signal)), user, "--"]
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 [*leash, *(str(word) for word in process.command)],
