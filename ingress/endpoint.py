@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import falcon
 from falcon.asgi import Response
 
 from domain.errors import NotAllowed
@@ -38,6 +39,8 @@ def _responder(door: Door, operation: Operation) -> Callable[..., Awaitable[None
             caller = None if operation.roles is None else await _let_in(door, operation, request)
             query = read_query(operation, request) if has_query or request.query_string else _NOTHING
             reply = await handle(door, Call(request, caller, path, query))
+        except falcon.HTTPError:
+            raise  # Falcon's own refusal of what it reads for us
         except Exception as error:  # noqa: BLE001 - told as a problem, and logged where it is a defect
             reply = refusal(request, error, operation.name)
         write(request, response, reply)

@@ -57,7 +57,8 @@ def say_what_a_schema_cannot(case) -> None:
     case.query.pop("after", None)
     case.query.pop("wait", None)
     if isinstance(case.body, dict):
-        for number, line in enumerate(case.body.get("orders", [])):
+        case.body["orders"] = case.body.get("orders", [])[:20]
+        for number, line in enumerate(case.body["orders"]):
             line["correlationId"] = f"leg-{number}"
             line.update({name: 1.5 for name in DECIMALS if isinstance(line.get(name), float | int)})
             line["quantity"] = int(line["quantity"])
