@@ -46,6 +46,7 @@ class Intake:
         self._desk = desk
         self._admission = admission
         self._pace = Pace(PACE_S)
+        self._stopping = False
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="intake", daemon=True)
         self._thread.start()
@@ -57,7 +58,9 @@ class Intake:
         again, whether the intent was stored or not.
         """
         answer: Future[Acceptance] = Future()
-        if self._waiting.qsize() >= WAITING_MAX:
+        if self._stopping:
+            answer.set_exception(Overloaded("this process is stopping"))
+        elif self._waiting.qsize() >= WAITING_MAX:
             answer.set_exception(Overloaded("too many requests wait to be written down"))
         else:
             self._waiting.put(_Waiting(submission, answer))
@@ -65,8 +68,12 @@ class Intake:
 
     def stop(self) -> None:
         """Write down what was submitted, and end."""
+        self._stopping = True
         self._waiting.put(None)
         self._thread.join(5.0)
+        while not self._waiting.empty():  # came in while this was being said
+            if (waiting := self._waiting.get()) is not None:
+                waiting.answer.set_exception(Overloaded("this process is stopping"))
 
     def _work(self) -> None:
         while True:
@@ -83,25 +90,27 @@ class Intake:
                     break
                 batch.append(another)
                 lines += len(another.submission.request.orders)
-            self._accept(batch)
+            self._accept([waiting for waiting in batch if waiting.answer.set_running_or_notify_cancel()])
             if stop:
                 return
 
     def _accept(self, batch: list[_Waiting]) -> None:
+        if not batch:
+            return
         try:
             answers = self._written(batch)
         except CoordinatorError as error:
             for waiting in batch:
                 waiting.answer.set_exception(error)
         except Exception as error:
-            if len(batch) > 1 and isinstance(error, psycopg.Error):
+            if len(batch) > 1:
                 log.warning("a batch of %d intents failed, each is tried alone: %s", len(batch), error)
                 for waiting in batch:
                     self._accept([waiting])
                 return
             log.exception("an intent could not be written down")
-            for waiting in batch:
-                waiting.answer.set_exception(error)
+            is_passing = isinstance(error, psycopg.OperationalError)  # a lock that wasn't had in time, a deadlock
+            batch[0].answer.set_exception(StoreAway("the database is busy") if is_passing else error)
         else:
             for waiting, answer in zip(batch, answers, strict=True):
                 if isinstance(answer, CoordinatorError):
