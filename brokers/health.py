@@ -76,6 +76,13 @@ class Health:
             return self._of(broker, operation).open_until > self._clock()
         return wait_ms != _CLOSED
 
+    def holds_back(self, broker: str, operation: str = "place") -> bool:
+        """Whether a call would have to wait now. False where one may go out as the probe, which this doesn't take."""
+        wait_ms = self._redis_says("look", broker, operation)
+        if wait_ms is None:
+            return self._of(broker, operation).open_until > self._clock()
+        return wait_ms > 0
+
     def watch(self, call: Call, answer: Answer) -> None:
         """Count one call's end."""
         seen, now = self._of(call.broker, call.operation), self._clock()

@@ -106,7 +106,7 @@ class Dispatcher:
             elif since is not None:
                 self._since = min(self._since, datetime.fromisoformat(since) - SLACK)
             total = 0
-            if self._health is not None and self._health.is_open(self._broker, PLACE):
+            if self._health is not None and self._health.holds_back(self._broker, PLACE):
                 self._pump_later(CIRCUIT_LOOK_S)
                 return 0
             self._is_short_of_slots = False
@@ -360,7 +360,7 @@ class Dispatcher:
             log.warning("a call could not be made", extra={"call_id": call.id}, exc_info=True)
             return tuple(NotSent(f"{type(error).__name__}: {error}") for _ in call.orders)
         if self._health is not None and (wait_s := self._health.wait_s(self._broker, PLACE)) > 0:
-            return tuple(NotSent("the circuit is open", retry_after_s=wait_s) for _ in call.orders)
+            return tuple(NotSent("the circuit is open", retry_after_s=min(wait_s, CIRCUIT_LOOK_S)) for _ in call.orders)
         try:
             crash("dispatch.before_call")
             outcomes = tuple(self._adapter.place(session, lines, timeout_s=timeout_s, send_by=call.send_by))

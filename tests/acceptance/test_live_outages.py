@@ -72,3 +72,16 @@ def test_without_redis_orders_are_placed_and_waited_for(system: System) -> None:
 
     assert (answer.status_code, answer.json()["settled"]) == (200, 2)
     system.assert_sound()
+
+
+def test_a_broker_that_was_away_is_called_again_when_it_is_back(system: System) -> None:
+    system.stack.supervisor.stop("simulator")
+    intents = [system.accepted(FILLS | {"broker": broker}) for broker in ("UPSTOX", "ZERODHA") for _ in range(6)]
+    attempts = "select account_id from attempts where outcome = 'NOT_SENT' and started_at > now() - interval '1 minute'"
+    try:
+        until(lambda: len(system.rows(attempts)) >= 12)  # more than it takes to open both circuits
+    finally:
+        system.stack.restart("simulator")
+
+    assert len(system.filled(*intents)) == 12
+    system.assert_sound()

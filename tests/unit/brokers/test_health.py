@@ -85,7 +85,9 @@ def test_after_the_while_one_process_probes_and_the_others_wait(processes: Proce
     processes.pass_s(OPEN_S)
 
     assert one.is_open("kite")  # looking takes no probe
+    assert not one.holds_back("kite")
     assert one.wait_s("kite") == 0
+    assert other.holds_back("kite")
     assert other.wait_s("kite") == PROBE_S
 
     one.watch(PLACE, GOOD)
