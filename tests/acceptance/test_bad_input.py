@@ -28,6 +28,7 @@ from readmodel import queries
 from readmodel.queries import Page
 from store.users import ApiKey, Role
 
+NOWHERE = "01a20497-b87a-7740-9342-3f6a21142d97"  # an id of nothing
 PLACE = "/v2/orders/multi"
 KEY = "oc_live_W4o3Cp6B_P6VY7IBVMrYNkQfWKXbdHaRwXRFEFL40kPjh"
 AUDITORS_KEY = "oc_live_dQRP5hzg_6yexht46XZp73Vb6HcrVvedXwROeDI3gJdXJ"
@@ -259,10 +260,10 @@ def test_bodies_that_will_not_do(body: bytes, status: int, code: str) -> None:
         ("/v2/trades", "limit=1e3", "limit"),
         ("/v2/intents", "limit=-1", "limit"),
         ("/v2/intents", "after=", "after"),
-        (f"/v2/intents/{new_id()}", "wait=61", "wait"),
-        (f"/v2/intents/{new_id()}", "wait=-1", "wait"),
-        (f"/v2/intents/{new_id()}", "wait=0.5", "wait"),
-        (f"/v2/orders/{new_id()}", "wait=1", "wait"),
+        (f"/v2/intents/{NOWHERE}", "wait=61", "wait"),
+        (f"/v2/intents/{NOWHERE}", "wait=-1", "wait"),
+        (f"/v2/intents/{NOWHERE}", "wait=0.5", "wait"),
+        (f"/v2/orders/{NOWHERE}", "wait=1", "wait"),
         ("/v2/brokers", "x=1", "x"),
         ("/livez", "x=1", "x"),
     ],
@@ -282,10 +283,10 @@ def test_a_parameter_that_makes_no_sense_is_named(path: str, query: str, paramet
         "/v2",
         "/v2/orders/",
         "/v2/orders//history",
-        f"/v2/orders/{new_id()}",
-        f"/v2/orders/{new_id()}/history",
-        f"/v2/orders/{new_id()}/trades",
-        f"/v2/intents/{new_id()}",
+        f"/v2/orders/{NOWHERE}",
+        f"/v2/orders/{NOWHERE}/history",
+        f"/v2/orders/{NOWHERE}/trades",
+        f"/v2/intents/{NOWHERE}",
         "/v2/orders/7",
         "/v2/orders/multi",  # read as an id
         "/v2/intents/%00",
@@ -321,7 +322,7 @@ def a_house() -> House:
 @settings(max_examples=200, deadline=None)
 @given(
     method=st.sampled_from(["GET", "POST", "PUT", "DELETE"]),
-    path=st.sampled_from([PLACE, "/v2/orders", "/v2/trades", "/v2/intents", f"/v2/orders/{new_id()}"])
+    path=st.sampled_from([PLACE, "/v2/orders", "/v2/trades", "/v2/intents", f"/v2/orders/{NOWHERE}"])
     | st.text(st.characters(min_codepoint=32, max_codepoint=1000), max_size=30).map(lambda text: "/" + text),
     query=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=40),
     changes=st.dictionaries(
