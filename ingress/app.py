@@ -152,13 +152,15 @@ def door_of(desk: Desk) -> Door:
         intake=intake,
         reader=reader,
         keys=Keys(reader, store, environment.secret.encode()),
-        throttle=Throttle(redis, processes=int(os.environ.get("WEB_CONCURRENCY", "1"))),
+        throttle=Throttle(redis, processes=int(os.environ.get("WEB_CONCURRENCY") or 1)),
         waiters=Waiters(reader, news),
         read_settings=read_settings,
         checks={
             "postgres": Check(lambda: reader.ask(_one), needed=True),
             "redis": Check(lambda: redis.ping(), needed=False),
-            "rabbitmq": Check(lambda: amqp_answers(environment.queue_url), needed=False),
+            "rabbitmq": Check(
+                lambda: amqp_answers(environment.queue_url, doubtful=not desk.wakeups.connected), needed=False
+            ),
         },
         lines_per_call={name: adapter.capabilities.lines_per_call for name, adapter in desk.adapters.items()},
         hear=lambda broker, headers, body: hear(desk, broker, headers, body),

@@ -65,7 +65,7 @@ class Door:
         with contextlib.suppress(Busy):
             self.settings = await self.reader.run(self.read_settings)
         self.waiters.start()
-        self._task = asyncio.create_task(self._follow_settings())
+        self._task = asyncio.create_task(self._keep_up())
 
     def drain(self) -> None:
         """Answer those who wait, and tell the load balancer to go elsewhere; requests are served until the end."""
@@ -80,9 +80,10 @@ class Door:
         await asyncio.to_thread(self.release)
         self.reader.close()
 
-    async def _follow_settings(self) -> None:
+    async def _keep_up(self) -> None:
         while True:
             await asyncio.sleep(SETTINGS_S)
+            self.metrics.waiting(self.waiters.count)
             try:
                 self.settings = await self.reader.run(self.read_settings)
             except Busy as error:

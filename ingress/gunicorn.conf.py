@@ -1,10 +1,13 @@
 """How gunicorn serves the door; all of it from the environment: HOST, PORT, WEB_CONCURRENCY, READY_FILE."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 _SHARED_MEMORY = "/dev/shm"  # heartbeats never wait for a disk
+_METRICS = "PROMETHEUS_MULTIPROC_DIR"  # where several processes count together
 
 wsgi_app = "ingress.app:from_env()"
 worker_class = "ingress.worker.Worker"
@@ -25,12 +28,17 @@ proc_name = "coordinator-web"
 os.environ["WEB_CONCURRENCY"] = str(workers)  # the rate limits' local share counts the processes
 
 
+_OWN_METRICS = tempfile.mkdtemp(prefix="coordinator-metrics-") if workers > 1 and not os.environ.get(_METRICS) else None
+if _OWN_METRICS is not None:
+    os.environ[_METRICS] = _OWN_METRICS
+
+
 def on_starting(server: object) -> None:
-    """A file left by the run before must not say that this one serves."""
+    """What the run before has left must not speak for this one."""
     ready = os.environ.get("READY_FILE")
     if ready:
         Path(ready).unlink(missing_ok=True)
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    folder = os.environ.get(_METRICS)
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
         for old in Path(folder).glob("*.db"):
@@ -38,7 +46,12 @@ def on_starting(server: object) -> None:
 
 
 def child_exit(server: object, worker: Any) -> None:
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    if os.environ.get(_METRICS):
         from prometheus_client.multiprocess import mark_process_dead
 
         mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(server: object) -> None:
+    if _OWN_METRICS is not None:
+        shutil.rmtree(_OWN_METRICS, ignore_errors=True)

@@ -71,7 +71,8 @@ async def version(door: Door, call: Call) -> Reply:
 )
 async def metrics(door: Door, call: Call) -> Reply:
     """What the door counts, for Prometheus."""
-    return Reply(200, door.metrics.page(waiting=door.waiters.count), content_type=METRICS_TYPE)
+    door.metrics.waiting(door.waiters.count)
+    return Reply(200, door.metrics.page(), content_type=METRICS_TYPE)
 
 
 async def _look(check: Check) -> float | None:

@@ -36,9 +36,11 @@ class Metrics:
             histogram = self._kept[operation, status] = self._seconds.labels(operation, str(status))
         histogram.observe(seconds)
 
-    def page(self, *, waiting: int) -> bytes:
+    def waiting(self, count: int) -> None:
+        self._waiting.set(count)
+
+    def page(self) -> bytes:
         """Prometheus's text format."""
-        self._waiting.set(waiting)
         registry = self._registry
         if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             registry = CollectorRegistry()

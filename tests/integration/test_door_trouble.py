@@ -234,3 +234,20 @@ def test_a_half_sent_request_does_not_hold_up_the_end(tmp_path, database_url, qu
         wire.sendall(head(key, "Content-Length: 1000") + b"{")
         time.sleep(0.3)
         assert door.stop() < 8.5
+
+
+def test_two_processes_count_together_and_replay_each_others_answers(tmp_path, database_url, queue_url, services, key):
+    urls = {"database_url": database_url, "queue_url": queue_url, "redis_url": services.redis_url}
+    with serving(tmp_path, **urls, WEB_CONCURRENCY="2") as door:
+        request, once = a_request(), a_key()
+        answers = []
+        for _ in range(20):
+            with door.client(key) as client:  # a connection each, so that both processes get some
+                answers.append(client.post(PLACE, json=request, headers=once))
+        with door.client(None) as client:
+            page = client.get("/metrics").text
+        counted = [line for line in page.splitlines() if line.startswith("coordinator_http_seconds_count")]
+        assert sum(float(line.split()[-1]) for line in counted if "place_multi" in line) == 20
+        assert {answer.status_code for answer in answers} == {202}
+        assert len({answer.json()["intentId"] for answer in answers}) == 1
+        assert door.stop() < 8
