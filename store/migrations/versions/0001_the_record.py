@@ -134,7 +134,8 @@ create table commands (
     done_at timestamptz,
     primary key (order_id, seq),
     check (live = (state in ('READY', 'SENDING')))
-) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02,
+        autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
 -- One index serves the claim and the expiry of leases. `live` stands for READY and SENDING: since neither it nor the
 -- due time changes when a command is sent, that update touches no index.
 create index commands_due on commands (stage, due_at) where live;
