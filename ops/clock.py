@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from domain.errors import StoreAway
+from pipeline import logs
 from pipeline.desk import Desk, from_env
 from pipeline.sweep import Sweep
 from store.unit import Leadership
@@ -22,8 +23,7 @@ PARTITIONS_EVERY_S = 6 * 3600.0
 
 
 def main() -> int:
-    logging.basicConfig(level=os.environ.get("LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    logs.begin()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

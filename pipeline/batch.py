@@ -37,6 +37,7 @@ class Batch:
     counted: list[Totals] = field(default_factory=list)  # orders-per-second counters to write back
     failures: dict[str, Exception] = field(default_factory=dict)  # by order id
     wakes: set[str] = field(default_factory=set)  # stages that have work once this is committed
+    later: dict[str, float] = field(default_factory=dict)  # stages that have work in so many seconds
     books: set[str] = field(default_factory=set)  # brokers whose books will soon have something to tell
     news: set[str] = field(default_factory=set)  # intents whose orders moved
     _taken: dict[str, _Taken] = field(default_factory=dict)
@@ -72,8 +73,8 @@ class Batch:
             if delta.blocked_paise or delta.exposure_paise or delta.open_orders
         }
 
-    def record(self, unit: Unit) -> None:
-        """Write all of it, in one round trip: commands, orders, events, attempts, fills, and the accounts last."""
+    def record(self, unit: Unit, claim_id: int | None = None) -> None:
+        """Write all of it, in one round trip, and close the claim; the accounts come last, since all wait for them."""
         self._sum_up_parents(unit)
         changed, deltas = list(self.orders.values()), self.deltas()
         with unit.together():
@@ -93,6 +94,8 @@ class Batch:
                 reports.close(unit, self.applied, self.at)
             if self.counted:
                 accounts.count_seconds(unit, self.counted)
+            if claim_id is not None:
+                commands.close_claim(unit, claim_id)
             if deltas:
                 accounts.add(unit, deltas)
 

@@ -73,6 +73,7 @@ class Desk:
     redis: Redis
     adapters: Mapping[str, Adapter]
     claim_store: Store | None = None  # its commits don't wait for the disk
+    stopping: threading.Event = field(default_factory=threading.Event)  # what is under way ends, nothing more begins
     _kept: dict[str, tuple[float, Any]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -143,7 +143,7 @@ def ours_of(tag: str, shown: Sequence[str], *, known: str | None) -> str:
 def apply_due(desk: Desk) -> int:
     """Apply the reports that wait in the inbox; gives how many were looked at."""
     total = 0
-    while looked_at := _apply_some(desk, APPLY_MAX):
+    while not desk.stopping.is_set() and (looked_at := _apply_some(desk, APPLY_MAX)):
         total += looked_at
     return total
 

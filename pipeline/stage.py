@@ -86,6 +86,8 @@ class Engine:
             self._since[stage] = min(self._since.get(stage, _BEGINNING), datetime.fromisoformat(since) - SLACK)
         done = 0
         for _ in range(ROUNDS_MAX):
+            if self._desk.stopping.is_set():
+                break
             advanced = self._round(stage)
             done += advanced
             if not advanced:
@@ -156,9 +158,7 @@ class Engine:
                 if batch.failures:
                     by_id = {command.order_id: command for command in claimed}
                     raise SetAside({id_: (by_id[id_], error) for id_, error in batch.failures.items()})
-                batch.record(unit)
-                if claim_id is not None:
-                    commands.close_claim(unit, claim_id)
+                batch.record(unit, claim_id)
                 crash(f"{stage}.before_commit")
         except BaseException as error:
             self._forget(claim_id)
@@ -223,6 +223,8 @@ def announce(desk: Desk, batch: Batch) -> None:
     """What follows a commit: wake the stages that have work now, look into books soon, tell who waits."""
     for stage in batch.wakes:
         desk.wakeups.wake(stage)
+    for stage, wait_s in batch.later.items():
+        desk.wakeups.wake_later(stage, wait_s)
     for broker in batch.books:
         desk.wakeups.wake(reports_stage(broker), deep=True)
     tell(desk, batch.news)

@@ -62,6 +62,12 @@ class Wakeups:
             self._pending[stage] = wanted
             self._changed.notify()
 
+    def wake_later(self, stage: str, wait_s: float) -> None:
+        """Ask for a wake-up once work falls due; the sweep stands behind it."""
+        timer = threading.Timer(max(0.005, wait_s), self.wake, (stage,))
+        timer.daemon = True
+        timer.start()
+
     def stop(self, timeout_s: float = 2.0) -> None:
         """Publish what is pending, at most for the time given, and end."""
         with self._changed:

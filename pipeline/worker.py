@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -16,6 +17,7 @@ import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.worker import Worker
 
+from pipeline import logs
 from pipeline.chain import OUTCOME, dispatch_stage, queue_of, reports_stage
 from pipeline.crash import crash
 from pipeline.desk import Desk, from_env
@@ -36,8 +38,7 @@ Handler = Callable[[str | None], object]
 
 
 def main(arguments: list[str]) -> int:
-    logging.basicConfig(level=os.environ.get("LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    logs.begin()
     match arguments:
         case ["intake"]:
             return run("intake", intake_handlers, threads=int(os.environ.get("INTAKE_THREADS", "2")))
@@ -55,14 +56,18 @@ def run(name: str, build: Callable[[Desk], tuple[dict[str, Handler], Callable[[]
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     desk = from_env(name)
+    desk.stopping = stopping
     desk.wakeups.start()
     handlers, stop_handlers = build(desk)
     broker = connect(desk.environment.queue_url)
     dramatiq.set_broker(broker)
     for stage, handler in handlers.items():
         _declare(broker, stage, handler)
-    os.environ.setdefault("dramatiq_queue_prefetch", str(threads))
     worker = Worker(broker, queues={queue_of(stage) for stage in handlers}, worker_threads=threads, worker_timeout=200)
+    worker.queue_prefetch = threads  # what is prefetched runs again when the connection is lost
+    gc.collect()
+    gc.freeze()  # what is there by now stays; no collection need look at it again
+    gc.set_threshold(10_000, 20, 20)
     worker.start()
     if ready_file := os.environ.get("READY_FILE"):
         Path(ready_file).touch()

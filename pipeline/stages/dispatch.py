@@ -241,9 +241,7 @@ class Dispatcher:
         if now < self._timer_at <= at:
             return  # one is set already
         self._timer_at = at
-        timer = threading.Timer(at - now, lambda: self._desk.wakeups.wake(self._stage))
-        timer.daemon = True
-        timer.start()
+        self._desk.wakeups.wake_later(self._stage, at - now)
 
     def _by_revoked_keys(self, unit: Unit, held: Mapping[str, Order]) -> frozenset[str]:
         """The intents that came with a key that has been revoked since."""

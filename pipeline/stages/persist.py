@@ -84,7 +84,7 @@ def _send_again(order: Order, command: Command, outcome: NotSent, batch: Batch) 
     assert order.broker is not None
     stage = dispatch_stage(order.broker)
     command.go_to(stage, batch.at + timedelta(seconds=wait_s))
-    batch.wakes.add(stage)
+    batch.later[stage] = min(wait_s, batch.later.get(stage, wait_s))
     because = {"why": outcome.why, "attempt": command.fence, "againInS": wait_s}
     return advance(
         order, EventType.NOT_SENT, Source.BROKER_ANSWER, batch.at, state=OrderState.RECEIVED, because=because
