@@ -116,6 +116,7 @@ def door_of(desk: Desk) -> Door:
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
 
+    from brokers.health import Health
     from ingress.auth import Keys
     from ingress.probes import amqp_answers
     from ingress.throttle import Throttle
@@ -128,7 +129,8 @@ def door_of(desk: Desk) -> Door:
     from store.unit import Store
 
     environment = desk.environment
-    store = Store(environment.database_url, name="web-reads", size=READERS, by_key=False)
+    circuits = Health(desk.redis)
+    store = Store(environment.database_url, name="web-reads", size=READERS)
     reader = Reader(store, threads=READERS)
     redis = Redis.from_url(
         environment.redis_url, socket_timeout=0.25, socket_connect_timeout=0.25, retry=Retry(NoBackoff(), 0)
@@ -163,6 +165,7 @@ def door_of(desk: Desk) -> Door:
             ),
         },
         lines_per_call={name: adapter.capabilities.lines_per_call for name, adapter in desk.adapters.items()},
+        circuit=lambda broker: "OPEN" if circuits.is_open(broker, "place") else "CLOSED",
         hear=lambda broker, headers, body: hear(desk, broker, headers, body),
         release=close,
         version={"version": metadata.version("order-coordinator"), "revision": os.environ.get("REVISION", "")},

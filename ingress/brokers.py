@@ -21,11 +21,13 @@ from readmodel import queries
 async def list_brokers(door: Door, call: Call) -> Reply:
     """Brokers with their accounts: sessions, money blocked, orders waiting.
 
-    `multiPlace` is how many lines the broker takes in one call, null where it is not known. `circuit` is UNKNOWN until
-    the dispatchers tell.
+    `multiPlace` is how many lines the broker takes in one call, null where it is not known. `circuit` is OPEN while calls
+    to the broker get nowhere and wait, else CLOSED.
     """
     views = await door.reader.ask(queries.broker_views, scope_of(call.key))
+    names = {view["broker"].lower() for view in views}
+    circuits = await door.reader.run(lambda: {name: door.circuit(name) for name in names})
     for view in views:
-        view["circuit"] = "UNKNOWN"
+        view["circuit"] = circuits[view["broker"].lower()]
         view["multiPlace"] = door.lines_per_call.get(view["broker"].lower())
     return Reply(200, orjson.dumps({"brokers": views}))

@@ -52,6 +52,7 @@ class Door:
     read_settings: Callable[[], Settings]  # may block; asked off the event loop
     checks: Mapping[str, Check] = field(default_factory=dict)
     lines_per_call: Mapping[str, int] = field(default_factory=dict)  # by broker, as it takes them in one call
+    circuit: Callable[[str], str] = lambda broker: "CLOSED"  # of a broker: OPEN or CLOSED; may block a little
     hear: Callable[[str, dict[str, str], bytes], bool] = lambda broker, headers, body: False  # a postback; may block
     version: Mapping[str, str] = field(default_factory=dict)
     release: Callable[[], None] = lambda: None  # gives back what the door was given; may block a little

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Concatenate, ParamSpec, TypeVar
 
+import psycopg
 from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -19,6 +20,7 @@ WAITING_PER_THREAD = 16  # questions that may wait for a thread; more are refuse
 QUICKLY_S = 0.5
 AWAY_S = 1.0  # after a failure one question tries the database again, the others are refused until it is back
 
+_AWAY = (OperationalError, InterfaceError, PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError)
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
@@ -84,6 +86,10 @@ class Reader:
     def _asked(self, question: Callable[Concatenate[Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
             with self._engine.connect() as connection:
-                return question(connection, *args, **kwargs)
-        except (OperationalError, InterfaceError, PoolTimeout) as error:
+                try:
+                    return question(connection, *args, **kwargs)
+                except (psycopg.OperationalError, psycopg.InterfaceError):
+                    connection.invalidate()  # no statement of SQLAlchemy's own, so that it does not know
+                    raise
+        except _AWAY as error:
             raise StoreAway("the database can't be reached") from error

@@ -31,7 +31,7 @@ def decimal_text(value: Decimal | None) -> str | None:
 
 def moment_text(at: datetime) -> str:
     """RFC 3339 in UTC with microseconds and a Z."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def paise_text(paise: int) -> str:
@@ -95,17 +95,19 @@ def _work_view(row: Any) -> View | None:
     }
 
 
-def intent_view(intent: Any, orders: Sequence[Any]) -> View:
-    """An intent with its lines; `orders` are rows as `order_view` takes them, in the order of their lines."""
-    return {**intent_summary(intent, [order.state for order in orders]), "orders": [order_view(row) for row in orders]}
+def intent_view(lines: Sequence[Any]) -> View:
+    """An intent with its lines: rows as `order_view` takes them, in their order, with the intent's own `asked_…`."""
+    first = lines[0]
+    summary = intent_summary(first.asked_id, first.asked_kind, first.asked_at, [row.state for row in lines])
+    return {**summary, "orders": [order_view(row) for row in lines]}
 
 
-def intent_summary(intent: Any, states: Sequence[str]) -> View:
+def intent_summary(intent_id: str, kind: str, accepted_at: datetime, states: Sequence[str]) -> View:
     return {
-        "intentId": intent.id,
-        "kind": intent.kind,
+        "intentId": intent_id,
+        "kind": kind,
         "status": intent_status(states),
-        "acceptedAt": moment_text(intent.accepted_at),
+        "acceptedAt": moment_text(accepted_at),
         "settled": count_settled(states),
         "total": len(states),
     }
