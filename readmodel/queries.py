@@ -60,7 +60,7 @@ _WITH_WORK = select(
     commands.c.error.label("work_error"),
 ).select_from(orders.outerjoin(commands, _PLACE))
 
-_line: Any = namedtuple("_line", list(_WITH_WORK.selected_columns.keys()))._make  # type: ignore[misc]
+_line: Any = namedtuple("_line", list(_WITH_WORK.selected_columns.keys()))._make  # type: ignore[attr-defined]
 
 # What is asked again and again while orders are under way is asked in plain SQL, in one trip: a sixth of the time.
 _ORDER_COLUMNS = ", ".join(f"o.{column.name}" for column in orders.columns)
