@@ -159,8 +159,11 @@ def clear_letters(desk: Desk, stage: str) -> int:
             if _order_of(body) not in stuck:
                 channel.basic_ack(method.delivery_tag)
                 cleared += 1
+    except pika.exceptions.AMQPError as error:  # the queue isn't there yet, or the connection was lost midway
+        log.warning("dead letters of %s stay where they are: %s", stage, error or type(error).__name__)
     finally:
-        connection.close()  # what was not acknowledged returns to the queue
+        if connection.is_open:
+            connection.close()  # what was not acknowledged returns to the queue
     return cleared
 
 
