@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +20,7 @@ from brokers.base import Line
 from domain.outcomes import Accepted, NotSent, Outcome, Refused, Unknown
 from pipeline.reports import apply_due
 from pipeline.stages.dispatch import Dispatcher
-from store import commands
+from store import commands, settings
 
 STAGE = f"dispatch.{BROKER}"
 
@@ -459,3 +464,22 @@ def end_leases(house: House) -> None:
     house.due_now()
     with house.store.unit() as unit:
         assert commands.expire_leases(unit, STAGE, utc_now()) == 1
+
+
+def test_a_process_that_sleeps_through_its_lease_calls_nobody_when_it_wakes(house: House) -> None:
+    (order_id,) = cleared(house)
+    with house.store.unit() as unit:
+        settings.change(unit, "lease_margin_s", 0.3, by="me")
+    script = Path(__file__).with_name("pausing_dispatcher.py")
+    path = os.pathsep.join([str(script.parents[3]), str(script.parent)])
+    command = [sys.executable, script, house.database_url]
+    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "paused\n"
+        threading.Event().wait(0.4)  # the lease itself, which a sleeping process can't be asked about
+        process.send_signal(signal.SIGCONT)
+        assert process.stdout.readline() == "0\n"
+
+    assert house.command(order_id).stage == STAGE
+    assert house.rows("select outcome from attempts") == [("NOT_SENT",)]
+    house.check()
