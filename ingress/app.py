@@ -105,8 +105,9 @@ async def _refuse_defect(request: Request, response: falcon.asgi.Response, error
 
 def from_env() -> App:
     """The application of a web process, from its environment."""
-    from pipeline import desk
+    from pipeline import desk, logs
 
+    logs.begin()
     return create_app(door_of(desk.from_env("web")))
 
 

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 CHANNEL = "oc:news"
 REREAD_S = 1.0  # news may be lost; everything that is waited for is read again this often
-GATHER_S = 0.005  # news of one batch come together
+GATHER_S = 0.002  # news of one batch come together
 RECONNECT_S = 1.0
 
 
