@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -119,15 +119,20 @@ def save(unit: Unit, commands: Sequence[Command]) -> None:
     )
 
 
-def peek(unit: Unit, stage: str, *, now: datetime, limit: int) -> list[tuple[str, int, str]]:
-    """(order_id, seq, account) of what is due at a dispatch stage, oldest first, without locking anything."""
+def peek(
+    unit: Unit, stage: str, *, since: datetime, now: datetime, limit: int, without: Collection[str] = ()
+) -> list[tuple[str, int, str, datetime]]:
+    """(order_id, seq, account, due at) of what is due at a dispatch stage, oldest first, without locking anything.
+
+    What fell due before `since` is left out, and so are the accounts in `without`.
+    """
     rows = unit.rows(
-        "select c.order_id, c.seq, o.account_id from (select order_id, seq, due_at from commands where stage = %s"
-        " and live and state = 'READY' and due_at <= %s order by due_at limit %s) c join orders o on o.id = c.order_id"
-        " order by c.due_at",
-        (stage, now, limit),
+        "select c.order_id, c.seq, o.account_id, c.due_at from commands c join orders o on o.id = c.order_id"
+        " where c.stage = %s and c.live and c.state = 'READY' and c.due_at > %s and c.due_at <= %s"
+        " and o.account_id <> all(%s) order by c.due_at limit %s",
+        (stage, since, now, list(without), limit),
     )
-    return [(order_id, seq, account_id) for order_id, seq, account_id in rows]
+    return [(order_id, seq, account_id, due_at) for order_id, seq, account_id, due_at in rows]
 
 
 def lock_answered(unit: Unit, keys: Sequence[tuple[str, int, bool]]) -> list[Command]:

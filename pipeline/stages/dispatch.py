@@ -201,40 +201,50 @@ class Dispatcher:
         if self._budget is None:
             claimed = commands.claim(unit, self._stage, since=self._since, now=now, limit=limit)
             return claimed, claimed[-1].due_at if len(claimed) == limit else now
-        granted = self._budgeted(unit, limit, now, self._budget)
+        granted, looked_until = self._budgeted(unit, limit, now, self._budget)
         keys = [key for _, taken in granted for key in taken]
         claimed = commands.claim_these(unit, self._stage, keys, now) if keys else []
         held = {(command.order_id, command.seq) for command in claimed}
         for grant, taken in granted:
             self._budget.give_back(grant, sum(key not in held for key in taken))
-        return claimed, _BEGINNING
+        return claimed, looked_until
 
     def _budgeted(
         self, unit: Unit, limit: int, now: datetime, budget: RateBudget
-    ) -> list[tuple[Granted, list[tuple[str, int]]]]:
-        """What is due, oldest first, as far as each account's rate budget goes."""
-        waiting: dict[str, list[tuple[str, int]]] = {}
-        for order_id, seq, account_id in commands.peek(unit, self._stage, now=now, limit=PEEK_MAX):
-            waiting.setdefault(account_id, []).append((order_id, seq))
+    ) -> tuple[list[tuple[Granted, list[tuple[str, int]]]], datetime]:
+        """What is due, oldest first, as far as each account's rate budget goes; and when the oldest of it fell due.
+
+        Accounts whose budget is used up are passed over, however much of theirs waits.
+        """
         granted: list[tuple[Granted, list[tuple[str, int]]]] = []
-        room = limit
+        oldest, room = now, limit
         soonest: float | None = None
-        for account_id, keys in waiting.items():
-            wanted = min(len(keys), room)
-            if wanted <= 0:
+        asked: set[str] = set()
+        while room > 0:
+            due = commands.peek(unit, self._stage, since=self._since, now=now, limit=PEEK_MAX, without=asked)
+            waiting: dict[str, list[tuple[str, int]]] = {}
+            for order_id, seq, account_id, due_at in due:
+                waiting.setdefault(account_id, []).append((order_id, seq))
+                oldest = min(oldest, due_at)
+            for account_id, keys in waiting.items():
+                wanted = min(len(keys), room)
+                if wanted <= 0:
+                    break
+                asked.add(account_id)
+                grant = budget.take(account_id, wanted)
+                if grant.forgotten:
+                    # Redis knows nothing of this account's day: the record does.
+                    windows = [window.seconds for window in self._adapter.capabilities.order_windows]
+                    budget.remember(account_id, attempts.count_sent(unit, account_id, windows, now))
+                granted.append((grant, keys[: grant.count]))
+                room -= grant.count
+                if grant.count < wanted:
+                    soonest = grant.wait_s if soonest is None else min(soonest, grant.wait_s)
+            if len(due) < PEEK_MAX:
                 break
-            grant = budget.take(account_id, wanted)
-            if grant.forgotten:
-                # Redis knows nothing of this account's day: the record does.
-                windows = [window.seconds for window in self._adapter.capabilities.order_windows]
-                budget.remember(account_id, attempts.count_sent(unit, account_id, windows, now))
-            granted.append((grant, keys[: grant.count]))
-            room -= grant.count
-            if grant.count < wanted:
-                soonest = min(soonest or grant.wait_s, grant.wait_s)
         if soonest is not None:
             self._pump_later(soonest)
-        return granted
+        return granted, oldest
 
     def _pump_later(self, wait_s: float) -> None:
         now, at = time.monotonic(), time.monotonic() + max(0.005, wait_s)

@@ -121,6 +121,9 @@ class NotedWakeups:
     def wake(self, stage: str, *, since: datetime | None = None, deep: bool = False) -> None:
         self.woken.append(stage)
 
+    def wake_later(self, stage: str, wait_s: float) -> None:
+        self.woken.append(stage)
+
     def stop(self, timeout_s: float = 2.0) -> None: ...
 
 

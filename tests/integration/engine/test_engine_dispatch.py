@@ -17,6 +17,7 @@ from house import BROKER, FakeBroker, House, eventually, intake_engine, outcome_
 from proxies import Proxy
 
 from brokers.base import Line
+from brokers.limits import Granted
 from domain.outcomes import Accepted, NotSent, Outcome, Refused, Unknown
 from pipeline.reports import apply_due
 from pipeline.stages.dispatch import Dispatcher
@@ -464,6 +465,39 @@ def end_leases(house: House) -> None:
     house.due_now()
     with house.store.unit() as unit:
         assert commands.expire_leases(unit, STAGE, utc_now()) == 1
+
+
+class Allowance:
+    """A rate budget that grants each account so many calls in all."""
+
+    def __init__(self, **calls: int) -> None:
+        self.left = calls
+        self.given_back = 0
+
+    def take(self, account_id: str, wanted: int) -> Granted:
+        count = min(wanted, self.left[account_id])
+        self.left[account_id] -= count
+        return Granted(account_id, count, 0.0 if count == wanted else 30.0)
+
+    def give_back(self, granted: Granted, count: int) -> None:
+        self.given_back += count
+
+
+def test_an_account_without_a_rate_left_keeps_no_other_account_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.stages.dispatch.PEEK_MAX", 4)
+    first = cleared(house, 9)
+    second = cleared(house, 2, account="FK0002")
+    broker, allowance = FakeBroker(), Allowance(FK0001=1, FK0002=5)
+
+    sent = house.dispatcher(house.desk(broker), budget=allowance).pump()
+
+    assert sent == 3
+    house.settled([first[0], *second])
+    assert allowance.left == {"FK0001": 0, "FK0002": 3}
+    assert allowance.given_back == 0
+    assert {line.order.account_id for call in broker.calls for line in call} == {"FK0001", "FK0002"}
 
 
 def test_a_process_that_sleeps_through_its_lease_calls_nobody_when_it_wakes(house: House) -> None:
