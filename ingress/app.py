@@ -90,16 +90,25 @@ def create_app(door: Door, operations: Sequence[Operation] = OPERATIONS) -> App:
     return app
 
 
-async def _refuse_http(request: Request, response: falcon.asgi.Response, error: falcon.HTTPError, params: Any) -> None:
+async def _refuse_http(
+    request: Request, response: falcon.asgi.Response, error: falcon.HTTPError, params: Any, ws: Any = None
+) -> None:
     """What Falcon itself refuses: no such path, no such method, headers that can't be read."""
+    if ws is not None:
+        await ws.close()  # before it was accepted: the client sees 403
+        return
     code = _HTTP_CODES.get(error.status_code, "BAD_REQUEST")
-    details = {"NOT_FOUND": "there is nothing at this path", "METHOD_NOT_ALLOWED": "this path takes other methods"}
+    details = {"NOT_FOUND": "there is nothing at this path", "METHOD_NOT_ALLOWED": "`Allow` names this path's methods"}
     allow = {name: value for name, value in dict(error.headers or {}).items() if name.lower() == "allow"}
-    problem = Problem(code, details.get(code, "a header of this request can't be understood"), headers=allow)
-    write(request, response, refusal(request, problem, "none"))
+    detail = details.get(code, "the method or a header of this request can't be understood")
+    write(request, response, refusal(request, Problem(code, detail, headers=allow), "none"))
 
 
-async def _refuse_defect(request: Request, response: falcon.asgi.Response, error: Exception, params: Any) -> None:
+async def _refuse_defect(
+    request: Request, response: falcon.asgi.Response, error: Exception, params: Any, ws: Any = None
+) -> None:
+    if ws is not None:
+        raise error
     write(request, response, refusal(request, error, "none"))
 
 

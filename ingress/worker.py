@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 from weakref import WeakSet
 
@@ -9,11 +10,11 @@ import orjson
 from gunicorn.asgi.protocol import ASGIProtocol  # type: ignore[import-untyped]
 from gunicorn.workers import gasgi  # type: ignore[import-untyped]
 
-from ingress.problems import CODES, type_of
+from domain.ids import new_id
+from ingress.problems import CODES, CONTENT_TYPE, type_of
 
 PATIENCE_S = 6.0  # for requests under way after SIGTERM; what takes longer is cut
-
-_CODES = {400: "BAD_REQUEST", 414: "BAD_REQUEST", 431: "BAD_REQUEST", 501: "BAD_REQUEST"}
+SILENCE_S = 30.0  # for the first request of a connection
 
 
 class Protocol(ASGIProtocol):  # type: ignore[misc]
@@ -22,16 +23,33 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
     def connection_made(self, transport: Any) -> None:
         self.worker.connections.add(self)
         super().connection_made(transport)
+        self.worker.loop.call_later(SILENCE_S, self.close_if_silent)
 
     def close_if_idle(self) -> None:
         if self._awaiting_request and self._request_ready is not None:
             self._keepalive_timeout()
 
+    def close_if_silent(self) -> None:
+        """A connection that never sends a request holds its place for nothing."""
+        if self.req_count <= 1:
+            self.close_if_idle()
+
     def _send_error_response(self, status: int, message: str, extra_headers: Any = ()) -> None:
         """What is no HTTP, told in the same form as every other refusal. `message` can quote the request: left out."""
-        code = _CODES.get(status, "INTERNAL")
-        document = {"type": type_of(code), "title": CODES[code][1], "status": status, "code": code, "detail": ""}
-        super()._send_error_response(status, orjson.dumps(document).decode(), extra_headers)
+        reason = HTTPStatus(status).phrase
+        code = "BAD_REQUEST" if status < 500 or status == HTTPStatus.NOT_IMPLEMENTED else "INTERNAL"
+        document = {
+            "type": type_of(code),
+            "title": CODES[code][1],
+            "status": status,
+            "code": code,
+            "detail": reason,
+            "requestId": new_id(),
+        }
+        body = orjson.dumps(document)
+        head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in extra_headers)
+        self._safe_write(f"{head}Connection: close\r\n\r\n".encode("latin-1") + body)
 
 
 class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
@@ -41,7 +59,6 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
         self.connections: WeakSet[Protocol] = WeakSet()
         ASGIProtocol._check_h1c_protocol_available()  # it looks at the class itself for the answer, not at a subclass
         gasgi.ASGIProtocol = Protocol  # the name under which the worker makes its connections
-        ASGIProtocol._check_h1c_protocol_available()  # finds the fast parser, for the class that it looks at
         super().init_process()
 
     def handle_exit_signal(self) -> None:

@@ -143,7 +143,17 @@ def test_what_is_no_http_is_told_as_a_problem(door, sent):
         wire.sendall(sent)
         status, problem = read_answer(wire)
     assert 400 <= status < 500 or status in (501, 505)
-    assert problem["code"]
+    assert (problem["status"], problem["code"]) == (status, "BAD_REQUEST")
+
+
+@pytest.mark.parametrize("path", ["/v2/orders", "/livez", "/nowhere"])
+def test_a_web_socket_where_there_is_none_is_refused(door, path):
+    with door.raw() as wire:
+        wire.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        assert wire.recv(1000).startswith(b"HTTP/1.1 403 ")
 
 
 def test_a_connection_is_used_again_after_a_refusal(door, key):
