@@ -34,6 +34,10 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         if self.req_count <= 1:
             self.close_if_idle()
 
+    async def _serve_http_request(self, request: Any, sockname: Any, peername: Any) -> Any:
+        """Without a task of its own for each request: nothing of ours runs on after its answer."""
+        return await self._handle_http_request(request, sockname, peername)
+
     def _send_error_response(self, status: int, message: str, extra_headers: Any = ()) -> None:
         """What is no HTTP, told in the same form as every other refusal. `message` can quote the request: left out."""
         reason = HTTPStatus(status).phrase
