@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from datetime import datetime
@@ -15,6 +16,7 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S = 0.01  # at most one wake-up per stage in this time; the first goes at once
 DEADLINE_S = 2.0  # a confirmed publish may block without end; past this its connection is cut
+LATER_S = 0.01
 PAUSE_S = 0.5  # after a failure
 DEEP = "-"  # as `since`: look at everything that is due
 
@@ -25,6 +27,7 @@ class Wakeups:
     def __init__(self, url: str) -> None:
         self._broker = connect(url)
         self._pending: dict[str, str | None] = {}
+        self._later: set[tuple[float, str]] = set()  # when, and which stage
         self._sent_at: dict[str, float] = {}
         self._changed = threading.Condition()
         self._stopping = False
@@ -64,9 +67,12 @@ class Wakeups:
 
     def wake_later(self, stage: str, wait_s: float) -> None:
         """Ask for a wake-up once work falls due; the sweep stands behind it."""
-        timer = threading.Timer(max(0.005, wait_s), self.wake, (stage,))
-        timer.daemon = True
-        timer.start()
+        # Rounded up, so that however much is asked for, a stage has few wake-ups ahead of it.
+        at = math.ceil((time.monotonic() + wait_s) / LATER_S) * LATER_S
+        with self._changed:
+            if (at, stage) not in self._later:
+                self._later.add((at, stage))
+                self._changed.notify()
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Publish what is pending, at most for the time given, and end."""
@@ -80,8 +86,10 @@ class Wakeups:
     def _publish_all(self) -> None:
         while True:
             with self._changed:
+                self._fall_due()
                 while not self._pending and not self._stopping:
-                    self._changed.wait()
+                    self._changed.wait(self._until_later())
+                    self._fall_due()
                 if not self._pending:
                     break
                 now = time.monotonic()
@@ -94,6 +102,16 @@ class Wakeups:
             for stage, since in batch.items():
                 self._publish(stage, since)
         self._close()
+
+    def _fall_due(self) -> None:
+        now = time.monotonic()
+        for at, stage in [entry for entry in self._later if entry[0] <= now]:
+            self._later.discard((at, stage))
+            self._pending.setdefault(stage, None)
+
+    def _until_later(self) -> float | None:
+        """Seconds until the next of those asked for later; None where there is none."""
+        return max(0.0, min(self._later)[0] - time.monotonic()) if self._later else None
 
     def _publish(self, stage: str, since: str | None) -> None:
         self._sent_at[stage] = self._publishing_since = time.monotonic()

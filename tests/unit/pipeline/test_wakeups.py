@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from queue import SimpleQueue
 
 import pytest
 from hypothesis import given
@@ -39,6 +43,43 @@ def test_stages_wait_each_for_themselves() -> None:
     wakeups.wake("margin", deep=True)
 
     assert wakeups._pending == {"risk": None, "margin": DEEP}
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Wakeups, SimpleQueue[tuple[str, float]]]]:
+    """A publisher without a queue behind it, and what it would have published, and when."""
+    wakeups, told = Wakeups("amqp://localhost"), SimpleQueue[tuple[str, float]]()
+    monkeypatch.setattr(wakeups, "_publish", lambda stage, _since: told.put((stage, time.monotonic())))
+    wakeups.start()
+    yield wakeups, told
+    wakeups.stop(5.0)
+
+
+def test_a_later_wakeup_comes_when_it_is_due_and_not_before(
+    published: tuple[Wakeups, SimpleQueue[tuple[str, float]]],
+) -> None:
+    wakeups, told = published
+    started = time.monotonic()
+    wakeups.wake_later("risk", 0.15)
+    wakeups.wake("margin")
+
+    assert told.get(timeout=5)[0] == "margin"
+    stage, at = told.get(timeout=5)
+    assert stage == "risk"
+    assert at - started >= 0.15
+
+
+def test_a_thousand_later_wakeups_take_no_thread_and_become_few(
+    published: tuple[Wakeups, SimpleQueue[tuple[str, float]]],
+) -> None:
+    wakeups, told = published
+    threads = threading.active_count()
+    for number in range(1_000):
+        wakeups.wake_later("risk", 0.1 + number / 10_000)
+
+    assert threading.active_count() == threads
+    assert len(wakeups._later) <= 30
+    assert told.get(timeout=5)[0] == "risk"
 
 
 @pytest.mark.parametrize("is_started", [True, False])
