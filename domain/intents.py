@@ -66,32 +66,54 @@ _Percent = Annotated[
 
 
 class _Wire(BaseModel):
-    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", alias_generator=to_camel, frozen=True, populate_by_name=True, use_attribute_docstrings=True
+    )
 
 
 class OrderLine(_Wire):
     """One order of a place intent, in the client's words."""
 
     correlation_id: _Word
+    """Your own name for this line, unique in its request; results carry it."""
+
     instrument: _Key
+    """`EXCHANGE:TRADINGSYMBOL`."""
+
     side: Side
     quantity: Annotated[int, Field(strict=True, gt=0, le=QUANTITY_MAX)]
+    """Units, not lots."""
+
     product: Product
     order_type: OrderType
     price: _Price | None = None
+    """Rupees, for LIMIT and SL."""
+
     trigger_price: _Price | None = None
+    """Rupees, for SL and SL-M."""
+
     validity: Validity = Validity.DAY
     broker: _Word | None = None
+    """The broker to use; without it the coordinator chooses, and may choose another where this is safe."""
+
     account: _Word | None = None
     strategy: _Word | None = None
     disclosed_quantity: Annotated[int, Field(strict=True, ge=0, le=QUANTITY_MAX)] = 0
+    """How much of it the market is shown; 0 shows all."""
+
     market_protection: _Percent | None = None
+    """Percent from the last price that a MARKET or SL-M order may go; -1 leaves it to the broker."""
+
     tag: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\x20-\x7e]+$")] | None = None
+    """A note of your own; no broker sees it."""
 
 
 class PlaceRequest(_Wire):
+    """Orders that are accepted together, and carried out one by one."""
+
     orders: Annotated[tuple[OrderLine, ...], Field(min_length=1)]
     max_unsent_sec: Annotated[int, Field(strict=True, ge=1, le=86_400)] | None = None
+    """An order that was not sent within so many seconds is not sent any more."""
 
 
 @dataclass(frozen=True, slots=True)

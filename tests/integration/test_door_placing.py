@@ -219,6 +219,16 @@ def test_lists_page_through_what_one_has(door):
     assert trades == {"trades": [], "next": None}
 
 
+def test_an_expired_key_and_a_stranger_to_the_pepper_are_refused(door, record):
+    expired = make_key(door.database_url, "late", Role.TRADER)
+    record.execute("update api_keys set expires_at = now() where prefix = %s", (expired.rpartition("_")[0],))
+    stranger = make_key(door.database_url, "mallory", Role.TRADER)
+    record.execute("update api_keys set secret_hash = 'x' where prefix = %s", (stranger.rpartition("_")[0],))
+    for key in (expired, stranger):
+        with door.client(key) as client:
+            assert client.get("/v2/orders").status_code == 401
+
+
 def test_a_revoked_key_stops_within_a_second(door, record):
     key = make_key(door.database_url, "leaver", Role.TRADER)
     with door.client(key) as client:
