@@ -73,6 +73,7 @@ class Desk:
     redis: Redis
     adapters: Mapping[str, Adapter]
     claim_store: Store | None = None  # its commits don't wait for the disk
+    news_after: float = 0.0  # on the monotonic clock: until then Redis is left alone, since it was away
     stopping: threading.Event = field(default_factory=threading.Event)  # what is under way ends, nothing more begins
     _kept: dict[str, tuple[float, Any]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -172,10 +173,17 @@ def _read_instruments(today: date) -> Mapping[str, Instrument]:
     return instruments
 
 
+def open_redis(url: str) -> Redis:
+    """A client that tries once, for half a second: whoever asks Redis here can go on without it."""
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    return Redis.from_url(url, socket_timeout=0.5, socket_connect_timeout=0.5, retry=Retry(NoBackoff(), 0))
+
+
 def from_env(name: str, *, pool_size: int = 8, by_key: bool = True) -> Desk:
     """The desk of a process called `name`, from the environment; wake-ups are not started yet."""
-    from redis import Redis
-
     from brokers import registry
     from pipeline.wakeups import Wakeups
 
@@ -185,6 +193,6 @@ def from_env(name: str, *, pool_size: int = 8, by_key: bool = True) -> Desk:
         store=Store(environment.database_url, name=name, size=pool_size, by_key=by_key),
         claim_store=Store(environment.database_url, name=f"{name}-claims", size=4, durable=False),
         wakeups=Wakeups(environment.queue_url),
-        redis=Redis.from_url(environment.redis_url, socket_timeout=1, socket_connect_timeout=1),
+        redis=open_redis(environment.redis_url),
         adapters=registry.build(os.environ),
     )
