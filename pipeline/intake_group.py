@@ -122,7 +122,8 @@ class IntakeGroup:
             if isinstance(verdict, Wait):
                 order.broker = order.account_id = None
                 command.stage, command.state = step.name, CommandState.READY
-                command.due_at, command.error, command.deaths = verdict.until, verdict.why, 0
+                command.due_at = min(verdict.until, order.send_before)  # at its limit it is refused
+                command.error, command.deaths = verdict.why, 0
             else:
                 self._end(command, order, OrderState.REJECTED, verdict, batch, said)
             return

@@ -83,7 +83,8 @@ def _send_again(order: Order, command: Command, outcome: NotSent, batch: Batch) 
     wait_s = outcome.retry_after_s or min(RESEND_MAX_S, RESEND_FIRST_S * 2 ** min(command.fence - 1, 10))
     assert order.broker is not None
     stage = dispatch_stage(order.broker)
-    command.go_to(stage, batch.at + timedelta(seconds=wait_s))
+    # No later than its limit, at which it is refused: however long the broker wants to be left alone.
+    command.go_to(stage, min(batch.at + timedelta(seconds=wait_s), max(batch.at, order.send_before)))
     batch.later[stage] = min(wait_s, batch.later.get(stage, wait_s))
     because = {"why": outcome.why, "attempt": command.fence, "againInS": wait_s}
     return advance(

@@ -192,6 +192,14 @@ def test_an_order_that_was_not_sent_a_thousand_times_still_waits_its_turn(house:
     assert house.command(order_id).stage == STAGE
 
 
+def test_however_long_a_broker_wants_to_be_left_alone_an_order_ends_at_its_limit(house: House) -> None:
+    (order_id,) = cleared(house)
+    house.dispatcher(house.desk(FakeBroker(lambda _: NotSent("rate limit", retry_after_s=86_400)))).pump()
+    house.settled([order_id])
+
+    assert house.command(order_id).due_at == house.order(order_id).send_before
+
+
 def test_past_its_limit_it_is_not_sent_any_more(house: House) -> None:
     (order_id,) = cleared(house)
     house.run("update orders set send_before = now()")

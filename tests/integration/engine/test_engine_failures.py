@@ -120,7 +120,7 @@ def test_facts_that_cannot_be_gathered_leave_no_claim_behind(house: House) -> No
 
 def test_an_order_that_waits_is_looked_at_again_from_where_it_waits(house: House) -> None:
     ids = house.accept_many(2)
-    until = utc_now() + timedelta(hours=1)
+    until = utc_now() + timedelta(minutes=1)
     answers = {ids[0]: Wait(until, "the session opens at nine")}
     engine = intake_engine(house.desk(), route=lambda order, _: answers.get(order.id, Proceed()))
 
@@ -134,6 +134,15 @@ def test_an_order_that_waits_is_looked_at_again_from_where_it_waits(house: House
     engine.run("route")
     assert house.command(ids[0]).stage == "dispatch.fake"
     house.check()
+
+
+def test_nothing_waits_past_its_limit(house: House) -> None:
+    (order_id,) = house.accept_many(1)
+    until = utc_now() + timedelta(days=1)
+
+    intake_engine(house.desk(), route=lambda *_: Wait(until, "tomorrow")).run("validate")
+
+    assert house.command(order_id).due_at == house.order(order_id).send_before
 
 
 def test_what_was_taken_is_given_back_when_a_later_stage_refuses(house: House) -> None:
