@@ -27,6 +27,8 @@ CODES: dict[str, tuple[int, str]] = {
     "METHOD_NOT_ALLOWED": (405, "This path does not take that method"),
     "IDEMPOTENCY_KEY_SPENT": (409, "The Idempotency-Key's window is over"),
     "STALE_VERSION": (409, "The order was changed in the meantime"),
+    "NOT_STUCK": (409, "The command is not stuck"),
+    "MAY_HAVE_BEEN_SENT": (409, "The broker may have the order"),
     "BODY_TOO_LARGE": (413, "The body is too large"),
     "NOT_JSON": (415, "The body must be application/json"),
     "MALFORMED": (422, "The request's form is wrong"),

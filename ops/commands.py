@@ -168,3 +168,7 @@ def main() -> int:
             return up(detached=chosen.detach, root=chosen.root or OTHERS[0], make_stack=alone)
         case _:
             return clean()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -196,6 +197,4 @@ class Stack:
 
 
 if __name__ == "__main__":
-    from ops.commands import main
-
-    sys.exit(main())
+    runpy.run_module("ops.commands", run_name="__main__")

@@ -22,5 +22,5 @@ def hear(desk: Desk, broker: str, headers: dict[str, str], body: bytes) -> bool:
         raise Malformed((Fault("", "NO_POSTBACK", f"this is no postback of {broker}"),))
     if adapter.capabilities.signs_postbacks and not any(hint is not None and hint.verified for hint in hints):
         return False
-    desk.wakeups.wake(reports_stage(broker), deep=True)
+    desk.wakeups.wake(reports_stage(broker))
     return True

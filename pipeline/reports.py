@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
@@ -24,47 +25,73 @@ from store.reports import Report
 
 if TYPE_CHECKING:
     from brokers.limits import RateBudget
+    from domain.capabilities import Window
 
 log = logging.getLogger(__name__)
 
 APPLY_MAX = 200
 FOUR_DECIMALS = Decimal("0.0001")
 READS_PER_BOOK = 2  # orders, then trades
-LOOK_FIRST_S, LOOK_LAST_S = 0.1, 1.0
+WATCH_S = (0.1, 0.4, 1.0)  # the waits before the looks that follow a submission
+BURST = 10  # books read quickly, before the broker's longest window sets the pace
+
+
+class Looks:
+    """How often one account's book may be looked into: in bursts, and over time no more than its longest window allows.
+
+    Upstox allows 2,000 reads in half an hour: a book every two seconds, and no more than that for all the rest of it.
+    """
+
+    def __init__(self, windows: Sequence[Window]) -> None:
+        self._per_s = min((0.9 * w.count / READS_PER_BOOK / w.seconds for w in windows), default=100.0)
+        self._left, self._at = float(BURST), time.monotonic()
+
+    def take(self) -> bool:
+        now = time.monotonic()
+        self._left, self._at = min(BURST, self._left + (now - self._at) * self._per_s), now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
 
 class BookReader:
     """Reads the books of one broker's accounts that have live orders, and passes on what has changed in them.
 
-    Where something is awaited it looks again soon, then ever more slowly; the sweep's wake-ups are the slowest pace.
+    After a submission it looks a few times, after a postback once; the sweep's wake-ups are the slowest pace.
     """
 
     def __init__(self, desk: Desk, broker: str, budget: RateBudget | None = None) -> None:
         self._desk, self._broker, self._budget = desk, broker, budget
         self._seen: dict[str, dict[str, dict[str, Any]]] = {}  # what was passed on, by account and broker order id
+        self._looks: dict[str, Looks] = {}
         self._one_at_a_time = threading.Lock()
-        self._nudged = threading.Event()
+        self._nudged, self._submitted = threading.Event(), threading.Event()
         self._stopping = False
 
     def watch(self) -> None:
-        """Read until nothing has changed for a while; where another thread is at it, have that one look at once."""
-        self._nudged.set()
+        """Orders were submitted: look a few times. Where another thread is at it, that one goes on for longer."""
+        self._submitted.set()
         if not self._one_at_a_time.acquire(blocking=False):
             return
         try:
-            wait_s = LOOK_FIRST_S
-            while wait_s < LOOK_LAST_S and not self._stopping:
-                nudged = self._nudged.is_set()
+            waits = list(WATCH_S)
+            while waits and not self._stopping:
+                self._nudged.wait(waits.pop(0))
                 self._nudged.clear()
-                wait_s = LOOK_FIRST_S if self.read() or nudged else wait_s * 2
-                self._nudged.wait(wait_s)
+                if self._submitted.is_set():
+                    self._submitted.clear()
+                    waits = list(WATCH_S[1:])
+                self.read()
         finally:
             self._one_at_a_time.release()
 
     def look(self) -> None:
-        """Read once, unless another thread is reading."""
+        """Read once; where another thread is at it, that one reads again."""
+        self._nudged.set()
         if self._one_at_a_time.acquire(blocking=False):
             try:
+                self._nudged.clear()
                 self.read()
             finally:
                 self._one_at_a_time.release()
@@ -90,9 +117,15 @@ class BookReader:
         return new
 
     def _read_account(self, account_id: str) -> int:
-        if self._budget is not None and self._budget.take(account_id, READS_PER_BOOK).count < READS_PER_BOOK:
-            return 0
         adapter = self._desk.adapters[self._broker]
+        looks = self._looks.setdefault(account_id, Looks(adapter.capabilities.read_windows))
+        if not looks.take():
+            return 0
+        if self._budget is not None:
+            granted = self._budget.take(account_id, READS_PER_BOOK)
+            if granted.count < READS_PER_BOOK:
+                self._budget.give_back(granted, granted.count)
+                return 0
         timeout_s = self._desk.settings().read_timeout_s
         book = adapter.book(self._desk.session(account_id), timeout_s=timeout_s)
         if isinstance(book, Unreadable):
