@@ -5,15 +5,23 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
 
-from house import ACCOUNTS, BROKER, FakeBroker, House, eventually, intake_engine, outcome_engine, steps
+from house import ACCOUNTS, BROKER, FakeBroker, House, a_row, eventually, intake_engine, outcome_engine, steps
 
+from brokers.base import Session
+from domain.lifecycle import OrderState
 from domain.orders import Order
+from domain.outcomes import BookRow, Fill
 from domain.verdicts import Proceed, Reject, Verdict
 from pipeline.intake_group import Facts, Step
+from pipeline.reports import BookReader, apply_due
 from pipeline.stage import Policy
 from store import accounts
 from store.accounts import Delta
+
+MOMENT = datetime(2026, 11, 23, 5, 0, tzinfo=UTC)
 
 
 def side_by_side(*tasks: Callable[[], object]) -> None:
@@ -112,12 +120,32 @@ def test_accounts_are_locked_in_one_order_by_everyone(house: House) -> None:
     assert house.rows("select distinct exposure_paise from accounts") == [(120,)]
 
 
+class FillingBroker(FakeBroker):
+    """Shows every order it took as filled, in two trades."""
+
+    def book(self, session: Session, *, timeout_s: float) -> Sequence[BookRow]:
+        return [
+            a_row(
+                line.order.broker_tag,
+                state=OrderState.FILLED,
+                filled_quantity=10,
+                average_price=Decimal("1500.123456"),
+                fills=tuple(Fill(f"{line.order.broker_tag}-{n}", "NSE", 5, Decimal(1500), MOMENT) for n in (1, 2)),
+            )
+            for call in list(self.calls)
+            for line in call
+            if line.order.account_id == session.account_id
+        ]
+
+
 def test_everything_at_once(house: House) -> None:
-    """Intake, dispatch and outcome on the same record, three accounts, two of each kind of worker."""
-    broker = FakeBroker(lines_per_call=3)
+    """Door, intake, dispatch, outcome, book readers and reports on one record, two of each; nobody embraces."""
+    broker = FillingBroker(lines_per_call=3)
     engines = [intake_engine(house.desk(broker), *taking(100)) for _ in range(2)]
     dispatchers = [house.dispatcher(house.desk(broker)) for _ in range(2)]
     outcomes = [outcome_engine(house.desk(broker)) for _ in range(2)]
+    readers = [BookReader(house.desk(broker), BROKER) for _ in range(2)]
+    desks = [house.desk(broker) for _ in range(2)]
     ids: list[str] = []
 
     def accept(account: str) -> None:
@@ -125,22 +153,27 @@ def test_everything_at_once(house: House) -> None:
             ids.extend(house.accept_many(2, 3, account=account))
 
     def work(run: Callable[[], object]) -> None:
-        eventually(lambda: (run(), len(ids) == 90 and not unfinished(house))[1], within_s=40)
+        eventually(lambda: (run(), len(ids) == 90 and not unfilled(house))[1], within_s=40)
 
     side_by_side(
         *(lambda account=account: accept(account.id) for account in ACCOUNTS[:3]),
         *(lambda engine=engine: work(lambda: engine.run("validate", "-")) for engine in engines),
         *(lambda dispatcher=dispatcher: work(lambda: dispatcher.pump("-")) for dispatcher in dispatchers),
         *(lambda engine=engine: work(lambda: engine.run("persist", "-")) for engine in outcomes),
+        *(lambda reader=reader: work(reader.read) for reader in readers),
+        *(lambda desk=desk: work(lambda: apply_due(desk)) for desk in desks),
     )
 
-    assert set(house.states(ids)) == {"SUBMITTED"}
+    assert set(house.states(ids)) == {"FILLED"}
     assert Counter(broker.tags) == Counter(house.order(order_id).broker_tag for order_id in ids)
+    assert house.rows("select count(*), sum(quantity) from trades") == [(180, 900)]
+    assert house.rows("select count(*) from commands where done_at is null") == [(0,)]
+    assert house.rows("select deadlocks from pg_stat_database where datname = current_database()") == [(0,)]
     house.check()
 
 
-def unfinished(house: House) -> bool:
-    return bool(house.rows("select 1 from commands where done_at is null limit 1"))
+def unfilled(house: House) -> bool:
+    return bool(house.rows("select 1 from orders where state <> 'FILLED' limit 1"))
 
 
 def test_a_stage_is_found_by_the_broker_it_is_for(house: House) -> None:

@@ -19,7 +19,7 @@ import pika
 import pytest
 from dramatiq.common import dq_name, xq_name
 from dramatiq.worker import Worker
-from house import FakeBroker, House, NotedWakeups, eventually, intake_engine, outcome_engine
+from house import SECRET, FakeBroker, House, NotedWakeups, eventually, intake_engine, outcome_engine
 from proxies import Proxy
 from shared_services import SharedServices
 
@@ -325,6 +325,40 @@ def test_what_did_not_kill_it_is_no_death(house: House, queue: str, how: str) ->
     assert {house.command(order_id).deaths for order_id in ids} == {0}
     assert house.rows("select count(*) from claims") == [(0,)]
     house.check()
+
+
+def test_a_worker_told_to_stop_ends_what_is_under_way_and_counts_as_no_death(
+    house: House, queue_url: str, redis_url: str, channel: Any, tmp_path: Path
+) -> None:
+    house.queue_url = queue_url
+    ready = tmp_path / "ready"
+    given = {
+        "DATABASE_URL": house.database_url,
+        "RABBITMQ_URL": queue_url,
+        "REDIS_URL": redis_url,
+        "COORDINATOR_SECRET": SECRET,
+        "READY_FILE": str(ready),
+        "PYTHONPATH": str(DYING.parents[3]),
+    }
+    with subprocess.Popen([sys.executable, "-m", "pipeline.worker", "intake"], env=os.environ | given) as worker:
+        eventually(ready.exists, within_s=40)
+        wakeups = with_wakeups(house.desk(), queue_url).wakeups
+        ids = [order_id for _ in range(4) for order_id in house.accept_many(20, 10)]
+        wakeups.wake("validate", deep=True)
+        eventually(lambda: house.rows("select 1 from commands where stage <> 'validate' limit 1"))
+        worker.terminate()
+        assert worker.wait(15) == 0
+
+    done = house.rows("select count(*) from commands where stage <> 'validate'")[0][0]
+    assert 0 < done <= len(ids)
+    assert house.rows("select count(*) from claims") == [(0,)]
+    intake_engine(house.desk()).run("validate", "-")
+    assert house.rows("select sum(deaths) from commands") == [(0,)]
+    assert house.rows("select count(*) from commands where stage = 'validate'") == [(0,)]
+    house.check()
+    for stage in ("validate", "risk", "margin", "route", "dispatch.fake", "reports.fake"):
+        for name in (queue_of(stage), dq_name(queue_of(stage)), xq_name(queue_of(stage))):
+            channel.queue_delete(name)
 
 
 # Leases, and dead letters
