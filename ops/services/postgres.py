@@ -38,7 +38,7 @@ SETTINGS = {
     "jit": "off",
     "password_encryption": "scram-sha-256",
 }
-FAST_SETTINGS = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "128MB"}  # tests only: loses on a power cut
+FAST_SETTINGS = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "128MB", "max_connections": "500"}  # tests only: loses on a power cut
 
 
 class Postgres:
