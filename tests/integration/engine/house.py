@@ -193,20 +193,25 @@ class House:
 
     def accept(self, lines: int = 1, *, desk: Desk | None = None, **terms: Any) -> Acceptance:
         """An intent of so many lines, written down."""
-        intake = Intake(desk or self.desk())
+        own = desk or self.desk()
+        intake = Intake(own)
         try:
             return intake.submit(self.submission(lines, **terms)).result(PATIENCE_S)
         finally:
             intake.stop()
+            if desk is None:
+                own.close()
 
     def accept_many(self, intents: int, lines: int = 1, **terms: Any) -> list[str]:
         """The order ids of so many intents."""
-        intake = Intake(self.desk())
+        desk = self.desk()
+        intake = Intake(desk)
         try:
             answers = [intake.submit(self.submission(lines, **terms)) for _ in range(intents)]
             return [line.order_id for answer in answers for line in answer.result(PATIENCE_S).lines]
         finally:
             intake.stop()
+            desk.close()
 
     def submission(
         self,
