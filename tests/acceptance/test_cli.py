@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -102,6 +103,17 @@ def a_line(**more: Any) -> dict[str, Any]:
     return {name: value for name, value in line.items() if value is not None}
 
 
+def a_filled_order(system: System) -> dict[str, Any]:
+    """One that was placed and has filled: its book may be read a few seconds later, when many reads came before."""
+    placed = system.place(a_line()).document["orders"][0]
+    deadline = time.monotonic() + 60
+    while True:
+        order: dict[str, Any] = system.trader("order", "show", placed["orderId"], "--json").document
+        if order["state"] == "FILLED":
+            return order
+        assert time.monotonic() < deadline, order
+
+
 def test_the_example_is_placed_at_two_brokers_in_three_segments_without_any_configuration(system):
     ran = system.trader("order", "place-multi", str(ORDERS), "--json")
 
@@ -170,7 +182,7 @@ def test_an_outcome_that_nobody_knows_is_5_and_its_story_says_so(system):
 
 
 def test_an_order_is_explained_with_its_verdicts_its_call_and_its_fill(system):
-    order = system.place(a_line()).document["orders"][0]
+    order = a_filled_order(system)
 
     told = system.trader("order", "explain", order["orderId"]).out
 
@@ -187,7 +199,7 @@ def test_an_order_is_explained_with_its_verdicts_its_call_and_its_fill(system):
 
 
 def test_what_was_placed_is_listed(system):
-    order = system.place(a_line()).document["orders"][0]
+    order = a_filled_order(system)
 
     orders = system.trader("orders", "--instrument", "NSE:INFY", "--json").document["orders"]
     trades = system.trader("order", "trades", order["orderId"], "--json").document["trades"]
