@@ -20,7 +20,7 @@ status:  ## Say what runs, and where
 	@$(PYTHON) -m ops.stack status
 
 test: environment  ## Run the tests, with servers of their own
-	@exec $(OWN) -m pytest -n 2
+	@exec $(OWN) -m pytest -n 2 --dist loadfile
 
 check: environment  ## Lint, type-check, and see that imports point down
 	@$(OWN) -m ruff check

@@ -33,7 +33,8 @@ APPLY_MAX = 200
 FOUR_DECIMALS = Decimal("0.0001")
 READS_PER_BOOK = 2  # orders, then trades
 WATCH_S = (0.1, 0.4, 1.0)  # the waits before the looks that follow a submission
-BURST = 10  # books read quickly, before the broker's longest window sets the pace
+HINT_S = 0.08  # postbacks that come so close together are followed by one look
+BURST = 30  # books read quickly, before the broker's longest window sets the pace
 
 
 class Looks:
@@ -67,7 +68,7 @@ class BookReader:
         self._looks: dict[str, Looks] = {}
         self._one_at_a_time = threading.Lock()
         self._nudged, self._submitted = threading.Event(), threading.Event()
-        self._stopping = False
+        self._stopping, self._stopped = False, threading.Event()
 
     def watch(self) -> None:
         """Orders were submitted: look a few times. Where another thread is at it, that one goes on for longer."""
@@ -77,7 +78,8 @@ class BookReader:
         try:
             waits = list(WATCH_S)
             while waits and not self._stopping:
-                self._nudged.wait(waits.pop(0))
+                if self._nudged.wait(waits.pop(0)):
+                    self._stopped.wait(HINT_S)
                 self._nudged.clear()
                 if self._submitted.is_set():
                     self._submitted.clear()
@@ -87,17 +89,21 @@ class BookReader:
             self._one_at_a_time.release()
 
     def look(self) -> None:
-        """Read once; where another thread is at it, that one reads again."""
+        """Read once, a moment from now; where another thread is at it, that one reads again."""
         self._nudged.set()
-        if self._one_at_a_time.acquire(blocking=False):
-            try:
+        if not self._one_at_a_time.acquire(blocking=False):
+            return
+        try:
+            while self._nudged.is_set() and not self._stopping:
+                self._stopped.wait(HINT_S)
                 self._nudged.clear()
                 self.read()
-            finally:
-                self._one_at_a_time.release()
+        finally:
+            self._one_at_a_time.release()
 
     def stop(self) -> None:
         self._stopping = True
+        self._stopped.set()
         self._nudged.set()
 
     def read(self) -> int:
