@@ -185,6 +185,7 @@ def test_a_publish_that_is_never_confirmed_is_cut_and_never_blocks_who_wakes(
 ) -> None:
     wakeups.wake("one")
     eventually(lambda: seen("one") == 1)
+    eventually(lambda: wakeups._publishing_since is None)  # it is confirmed too: the deadline is the next one's alone
     wire.freeze()
     started = time.monotonic()
     wakeups.wake("one")
