@@ -10,9 +10,6 @@ FIRST = {CommandKind.PLACE: "validate"}
 
 QUEUE_PREFIX = "oc.v2."  # the version moves when a queue's arguments do: they are fixed at its creation
 
-# The ways back: another candidate from route; from persist, what was not sent goes to dispatch again.
-AFTER_NOT_SENT = {CommandKind.PLACE: "dispatch"}
-
 
 def dispatch_stage(broker: str) -> str:
     return f"dispatch.{broker}"

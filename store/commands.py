@@ -232,11 +232,6 @@ def close_claim(unit: Unit, claim_id: int) -> None:
     unit.run("delete from claims where id = %s", (claim_id,))
 
 
-def forget_claims(unit: Unit, worker: str) -> None:
-    """Close what this worker left open when its own transaction failed: it lives, so nobody killed it."""
-    unit.run("delete from claims where worker = %s", (worker,))
-
-
 def open_claims(unit: Unit, *, older_than_s: float) -> list[tuple[int, str, str, list[str]]]:
     rows = unit.rows(
         "select id, worker, stage, order_ids::text[] from claims where opened_at < now() - make_interval(secs => %s)",
