@@ -41,6 +41,7 @@ class Batch:
     books: set[str] = field(default_factory=set)  # brokers whose books will soon have something to tell
     news: set[str] = field(default_factory=set)  # intents whose orders moved
     _taken: dict[str, _Taken] = field(default_factory=dict)
+    _columns: set[str] = field(default_factory=set)  # of `orders`, that any event of the batch changes
 
     def hold(self, order: Order) -> None:
         """Remember what the order takes of its account now, before anything changes it."""
@@ -49,7 +50,9 @@ class Batch:
 
     def change(self, order: Order, *events: Event) -> None:
         self.orders[order.id] = order
-        self.events.extend(events)
+        for event in events:
+            self.events.append(event)
+            self._columns.update(event.detail.get("set", ()))
 
     def add(self, order: Order, event: Event) -> None:
         """A new order, with its first event."""
@@ -83,7 +86,7 @@ class Batch:
             if self.attempts:
                 insert_attempts(unit, self.attempts)
             if changed:
-                orders.save(unit, changed, self.at)
+                orders.save(unit, changed, self._columns, self.at)
             if self.events:
                 orders.append_events(unit, self.events)
             if self.commands:
@@ -98,7 +101,6 @@ class Batch:
                 commands.close_claim(unit, claim_id)
             if deltas:
                 accounts.add(unit, deltas)
-
 
     def _insert_made(self, unit: Unit) -> None:
         orders.insert(unit, self.made, self.at)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
-import socket
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,13 +15,14 @@ from domain.events import EventType, Source, advance
 from domain.orders import Order
 from pipeline.batch import Batch
 from pipeline.chain import reports_stage
+from pipeline.claims import forget_claim, open_claim
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.news import tell
 from pipeline.pace import Pace
 from pipeline.wakeups import DEEP
 from store import commands, orders
-from store.unit import Unit
+from store.unit import Unit, is_passing
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +32,6 @@ ROUNDS_MAX = 500  # one message keeps its worker no longer than this many batche
 SLACK = timedelta(seconds=1)  # how far a commit may trail the due time it carries; the sweep finds what trails more
 DEATHS_ALONE_MAX = 3
 _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
-
-WORKER = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +144,7 @@ class Engine:
                 if not claimed:
                     return _Claimed(claimed, newest_due)
                 newest_due = claimed[-1].due_at  # deciding moves it
-                claim_id = self._open_claim(stage, claimed)
+                claim_id = open_claim(self._desk, stage, claimed)
                 crash(f"{stage}.after_claim")
                 batch = Batch(at=self._desk.now())
                 held = orders.lock(unit, [command.order_id for command in claimed])
@@ -161,29 +157,13 @@ class Engine:
                 batch.record(unit, claim_id)
                 crash(f"{stage}.before_commit")
         except BaseException as error:
-            self._forget(claim_id)
+            forget_claim(self._desk, claim_id)
             if claimed and isinstance(error, Exception) and not isinstance(error, (SetAside, StoreAway)):
                 raise _Failed(claimed, error) from error
             raise
         crash(f"{stage}.after_commit")
         announce(self._desk, batch)
         return _Claimed(claimed, newest_due)
-
-    def _open_claim(self, stage: str, claimed: Sequence[Command]) -> int | None:
-        if self._desk.claim_store is None:
-            return None
-        with self._desk.claim_store.unit() as unit:
-            return commands.open_claim(unit, WORKER, stage, [command.order_id for command in claimed])
-
-    def _forget(self, claim_id: int | None) -> None:
-        """This worker lives: what it gave up killed nobody. Where that can't be said, the sweep sees one death."""
-        if claim_id is None or self._desk.claim_store is None:
-            return
-        try:
-            with self._desk.claim_store.unit() as unit:
-                commands.close_claim(unit, claim_id)
-        except StoreAway as error:
-            log.warning("claim %d stays open: %s", claim_id, error)
 
     def _set_aside(self, stage: str, failures: Mapping[str, tuple[Command, Exception]]) -> None:
         set_aside(self._desk, stage, self._group.policies[stage], failures)
@@ -192,7 +172,10 @@ class Engine:
 def set_aside(
     desk: Desk, stage: str, policy: Policy, failures: Mapping[str, tuple[Command, Exception]]
 ) -> None:
-    """Count one more try for each failed order, let it wait, and give it up when its tries run out."""
+    """Count one more try for each failed order, let it wait, and give it up when its tries run out.
+
+    A lock that wasn't had in time, or a deadlock, is no order's doing and counts for nobody.
+    """
     now = desk.now()
     with desk.store.unit() as unit:
         keys = [(command.order_id, command.seq) for command, _ in failures.values()]
@@ -201,7 +184,8 @@ def set_aside(
         batch = Batch(at=now)
         for command in claimed:
             error = failures[command.order_id][1]
-            command.attempts += 1
+            if not is_passing(error):
+                command.attempts += 1
             command.error = f"{type(error).__name__}: {error}"[:500]
             command.due_at = now + policy.wait(command.attempts)
             if command.attempts >= policy.tries:

@@ -124,11 +124,11 @@ def peek(
 ) -> list[tuple[str, int, str, datetime]]:
     """(order_id, seq, account, due at) of what is due at a dispatch stage, oldest first, without locking anything.
 
-    What fell due before `since` is left out, and so are the accounts in `without`.
+    What fell due before `since` is left out, and so are the accounts in `without` and what killed a worker.
     """
     rows = unit.rows(
         "select c.order_id, c.seq, o.account_id, c.due_at from commands c join orders o on o.id = c.order_id"
-        " where c.stage = %s and c.live and c.state = 'READY' and c.due_at > %s and c.due_at <= %s"
+        " where c.stage = %s and c.live and c.state = 'READY' and c.due_at > %s and c.due_at <= %s and c.deaths = 0"
         " and o.account_id <> all(%s) order by c.due_at limit %s",
         (stage, since, now, list(without), limit),
     )

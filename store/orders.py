@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from domain.events import Event
@@ -32,10 +33,19 @@ def lock(unit: Unit, order_ids: Sequence[str]) -> dict[str, Order]:
     return {order.id: order for order in map(from_row, unit.rows(sql, (array(order_ids),)))}
 
 
-def lock_by_tag(unit: Unit, tags: Sequence[str]) -> dict[str, Order]:
-    """The orders by broker tag, their rows locked in the order of their ids."""
-    sql = f"select {COLUMNS} from orders where broker_tag = any(%s) order by id for no key update"  # noqa: S608
-    return {order.broker_tag: order for order in map(from_row, unit.rows(sql, (list(tags),)))}
+def lock_known(unit: Unit, order_ids: Sequence[str], known: Mapping[str, Order]) -> dict[str, Order]:
+    """As `lock`, where some were read before: of these only what has moved since is read again.
+
+    Whatever changes an order is an event and moves `last_seq`; only a cancel may be asked for without one.
+    """
+    sql = "select id, last_seq, cancel_requested from orders where id = any(%s::uuid[]) order by id for no key update"
+    held: dict[str, Order] = {}
+    for order_id, last_seq, cancel_requested in unit.rows(sql, (array(order_ids),)):
+        order = known.get(order_id)
+        if order is not None and (order.last_seq, order.cancel_requested) == (last_seq, cancel_requested):
+            held[order_id] = order
+    unknown = [order_id for order_id in order_ids if order_id not in held]
+    return held | lock(unit, unknown) if unknown else held
 
 
 def ids_by_tag(unit: Unit, tags: Sequence[str]) -> dict[str, tuple[str, str | None]]:
@@ -90,41 +100,56 @@ def from_row(row: tuple[Any, ...]) -> Order:
     )
 
 
-_SAVE = """
-update orders o set instrument = v.instrument, state = v.state, last_seq = v.last_seq, version = v.version, broker = v.broker,
-    account_id = v.account_id, broker_order_id = v.broker_order_id, filled_quantity = v.filled,
-    average_price = v.average, reason_code = v.reason_code, reason = v.reason, blocked_paise = v.blocked,
-    exposure_paise = v.exposure, slices = v.slices, updated_at = %s
-from unnest(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::int[], %s::text[], %s::text[], %s::text[],
-            %s::bigint[], %s::numeric[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::int[])
-    as v (id, instrument, state, last_seq, version, broker, account_id, broker_order_id, filled, average, reason_code, reason,
-          blocked, exposure, slices)
-where o.id = v.id
-"""
+# The columns that an event may change, with their types; `state` and `last_seq` move with each event.
+_CHANGEABLE = {
+    "instrument": "text",
+    "quantity": "bigint",
+    "order_type": "text",
+    "validity": "text",
+    "price": "numeric",
+    "trigger_price": "numeric",
+    "version": "int",
+    "broker": "text",
+    "account_id": "text",
+    "broker_order_id": "text",
+    "filled_quantity": "bigint",
+    "average_price": "numeric",
+    "reason_code": "text",
+    "reason": "text",
+    "blocked_paise": "bigint",
+    "exposure_paise": "bigint",
+    "slices": "int",
+}
 
 
-def save(unit: Unit, orders: Sequence[Order], at: datetime) -> None:
-    """Write back what may have changed of locked orders, in one statement."""
+def save(unit: Unit, orders: Sequence[Order], columns: Collection[str], at: datetime) -> None:
+    """Write locked orders back in one statement: their states, and those columns that changed in any of them."""
+    changed = tuple(sorted(columns))
+    values = [
+        (text_array if _CHANGEABLE[column] == "text" else array)([getattr(order, column) for order in orders])
+        for column in changed
+    ]
     unit.run(
-        _SAVE,
+        _save(changed),
         (
             at,
             array([order.id for order in orders]),
-            text_array([order.instrument for order in orders]),
             array([order.state for order in orders]),
             array([order.last_seq for order in orders]),
-            array([order.version for order in orders]),
-            text_array([order.broker for order in orders]),
-            text_array([order.account_id for order in orders]),
-            text_array([order.broker_order_id for order in orders]),
-            array([order.filled_quantity for order in orders]),
-            array([order.average_price for order in orders]),
-            text_array([order.reason_code for order in orders]),
-            text_array([order.reason for order in orders]),
-            array([order.blocked_paise for order in orders]),
-            array([order.exposure_paise for order in orders]),
-            array([order.slices for order in orders]),
+            *values,
         ),
+    )
+
+
+@lru_cache(maxsize=256)
+def _save(columns: tuple[str, ...]) -> str:
+    """The statement that writes these columns. Nearly every batch changes one of three or four sets of them."""
+    names = ("state", "last_seq", *columns)
+    arrays = ("uuid", "text", "int", *(_CHANGEABLE[column] for column in columns))
+    return (
+        f"update orders o set {', '.join(f'{name} = v.{name}' for name in names)}, updated_at = %s"  # noqa: S608
+        f" from unnest({', '.join(f'%s::{kind}[]' for kind in arrays)}) as v (id, {', '.join(names)})"
+        " where o.id = v.id"
     )
 
 

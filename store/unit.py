@@ -121,6 +121,12 @@ class Store:
         self.engine.dispose()
 
 
+def is_passing(error: BaseException) -> bool:
+    """Whether a database's error says something of the moment only: a deadlock, a lock or an answer not had in time."""
+    state = error.sqlstate or "" if isinstance(error, psycopg.Error) else ""
+    return state.startswith("40") or state in ("55P03", "57014")
+
+
 def _rolled_back(driver: psycopg.Connection[Any]) -> bool:
     """Whether the connection is still there to say so."""
     try:

@@ -137,7 +137,7 @@ def test_brokers_are_called_through_the_transport_alone() -> None:
         and not module.startswith("brokers.simulator")
         and any(name in wires for name in _foreign(module, whole=True))
     }
-    assert users - {"pipeline.stage", "pipeline.rabbit"} <= {"brokers.transport", "brokers.sockets"}
+    assert users - {"pipeline.claims", "pipeline.rabbit"} <= {"brokers.transport", "brokers.sockets"}
     assert {module for module in files() if "brokers.sockets" in imports(module)} <= {"brokers.transport"}
 
 

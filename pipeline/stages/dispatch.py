@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import logging
 import math
-import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-import psycopg
-
-from brokers.base import Line
 from domain.commands import Command, CommandState
 from domain.errors import StoreAway
 from domain.events import EventType, Source, advance
 from domain.ids import new_id
 from domain.lifecycle import UNSENT, OrderState
-from domain.market import phase_for
 from domain.orders import Order
-from domain.outcomes import Accepted, NotSent, Outcome, Unknown
+from domain.verdicts import Reject, Wait
 from pipeline.batch import Batch
+from pipeline.calls import CIRCUIT_LOOK_S, PLACE, Call, make_call
 from pipeline.chain import dispatch_stage
+from pipeline.claims import forget_claim, open_claim
 from pipeline.crash import crash
 from pipeline.desk import Desk
+from pipeline.gate import last_gate
 from pipeline.pace import Pace
-from pipeline.reports import late_answers
+from pipeline.settling import Settler
 from pipeline.stage import PACE_S, Policy, announce, set_aside
-from pipeline.stages import persist
 from pipeline.wakeups import DEEP
-from store import attempts, commands, intents, orders, reports
+from store import attempts, commands, intents, orders
 from store.attempts import Attempt
 from store.unit import Unit
 
@@ -46,37 +42,14 @@ log = logging.getLogger(__name__)
 _BEGINNING = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
 SLACK = timedelta(seconds=1)
 PEEK_MAX = 400
-PLACE = "place"  # the operation whose circuit counts here
-CIRCUIT_LOOK_S = 0.5
-GATHER_S = 0.003  # answers that come so close together are written down together
-WAIT_FOR_SESSION = timedelta(seconds=1)
 BACKOFF_MS = (200, 5_000)  # after an exception of ours
+ALONE_PATIENCE, ALONE_LOOK_S = timedelta(seconds=10), 0.1
 
-
-_End = tuple[str, int, Outcome, datetime]  # order id, fence, what came of the call, when
-_Settle = Callable[[Order, Command, Outcome, Batch], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One broker call: lines of one intent and one account, their attempts committed."""
-
-    id: str
-    account_id: str
-    orders: tuple[Order, ...]
-    fences: tuple[int, ...]
-    send_by: float  # on the boot clock: past it no byte may leave
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    call: Call
-    outcomes: tuple[Outcome, ...]
-    at: datetime
+_Key = tuple[str, int]  # order id, seq
 
 
 class Dispatcher:
-    """Keeps one broker's call slots busy. Calls run on threads of their own; one thread writes down their outcomes."""
+    """Keeps one broker's call slots busy. Calls run on threads of their own; the settler writes down what they gave."""
 
     def __init__(
         self, desk: Desk, broker: str, budget: RateBudget | None = None, health: Health | None = None
@@ -92,11 +65,9 @@ class Dispatcher:
         self._pace = Pace(PACE_S)
         self._lock = threading.Lock()  # one pump at a time
         self._calls = ThreadPoolExecutor(self._slots, thread_name_prefix=f"{broker}-call")
-        self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self._since = _BEGINNING
         self._lines = float(self._adapter.capabilities.lines_per_call)  # of the last calls, on average
-        self._settler = threading.Thread(target=self._settle_all, name=f"{broker}-settle", daemon=True)
-        self._settler.start()
+        self._settler = Settler(desk, f"{broker}-settle", lambda: self._busy, self._written)
 
     def pump(self, since: str | None = None) -> int:
         """Send what is due, as far as slots and rate budget go; gives how many orders were sent."""
@@ -105,20 +76,21 @@ class Dispatcher:
                 self._since = _BEGINNING
             elif since is not None:
                 self._since = min(self._since, datetime.fromisoformat(since) - SLACK)
-            total = 0
             if self._health is not None and self._health.holds_back(self._broker, PLACE):
                 self._pump_later(CIRCUIT_LOOK_S)
                 return 0
+            total = 0
             self._is_short_of_slots = False
-            while not self._stopping:
-                if self._busy >= self._slots:
-                    self._is_short_of_slots = True
-                    break
-                self._pace.keep()
-                claimed, sent = self._send()
-                total += sent
-                if not claimed:
-                    break
+            for claim in (self._claim_suspect, self._claim):
+                while not self._stopping:
+                    if self._busy >= self._slots:
+                        self._is_short_of_slots = True
+                        return total
+                    self._pace.keep()
+                    claimed, sent = self._send(claim)
+                    total += sent
+                    if not claimed:
+                        break
             return total
 
     def stop(self, timeout_s: float) -> None:
@@ -129,14 +101,24 @@ class Dispatcher:
         while self._busy and time.monotonic() < deadline:
             threading.Event().wait(0.02)
         self._calls.shutdown(wait=False, cancel_futures=True)
-        self._answers.put(None)
-        self._settler.join(max(0.1, deadline - time.monotonic()))
+        self._settler.stop(max(0.1, deadline - time.monotonic()))
 
-    def _send(self, only: list[tuple[str, int]] | None = None) -> tuple[int, int]:
+    def _written(self, count: int) -> None:
+        """The settler has written down so many answers: their slots are free."""
+        with self._lock:
+            self._busy -= count
+        if not self._is_short_of_slots:
+            return
+        try:
+            self.pump()
+        except Exception as error:  # noqa: BLE001 - the settler must live: it writes down every outcome to come
+            log.warning("the next calls wait for the sweep: %s", error)
+
+    def _send(self, claim: _Claim) -> tuple[int, int]:
         """One first step and its calls; gives how many commands were claimed, and how many of them sent."""
         claimed: list[Command] = []
         try:
-            calls = self._first_step(self._slots - self._busy, claimed, only)
+            calls = self._first_step(self._slots - self._busy, claimed, claim)
         except StoreAway:
             raise
         except Exception as error:
@@ -148,6 +130,9 @@ class Dispatcher:
             self._calls.submit(self._call, call)
         return len(claimed), sum(len(call.orders) for call in calls)
 
+    def _call(self, call: Call) -> None:
+        self._settler.hand_over(make_call(self._desk, self._broker, call, self._health))
+
     def _one_by_one(self, claimed: list[Command], error: Exception) -> int:
         """A batch failed as a whole, and nobody can say for whose sake; one that fails alone is set aside."""
         if len(claimed) == 1:
@@ -156,33 +141,29 @@ class Dispatcher:
             return 0
         log.warning("a batch of %d at %s failed, each is tried alone: %s", len(claimed), self._stage, error)
         keys = [(command.order_id, command.seq) for command in claimed]
-        return sum(self._send([key])[1] for key in keys if self._busy < self._slots)
+        return sum(self._send(_claim_only(self._stage, key))[1] for key in keys if self._busy < self._slots)
 
-    def _first_step(self, free: int, claimed: list[Command], only: list[tuple[str, int]] | None) -> list[Call]:
+    def _first_step(self, free: int, claimed: list[Command], claim: _Claim) -> list[Call]:
         """T1: claim, gate, write the attempts, commit. Nothing is called before that commit."""
-        now = self._desk.now()
-        with self._desk.store.unit() as unit:
-            if only is not None:
-                taken_now, looked_until = commands.claim_these(unit, self._stage, only, now), _BEGINNING
-            else:
-                taken_now, looked_until = self._claim(unit, free, now)
-            claimed.extend(taken_now)
-            if not claimed:
-                self._since = max(self._since, looked_until - SLACK)
-                return []
-            crash("dispatch.after_claim")
-            held = orders.lock(unit, [command.order_id for command in claimed])
-            batch = Batch(at=self._desk.now())
-            revoked = self._by_revoked_keys(unit, held)
-            passed = []
-            for command in claimed:
-                order = held[command.order_id]
-                batch.hold(order)
-                if self._gate(command, order, revoked, batch):
-                    passed.append((command, order))
-            calls = self._prepare(passed, free, batch)
-            batch.record(unit)
-            crash("dispatch.before_commit")
+        claim_id: int | None = None
+        try:
+            with self._desk.store.unit() as unit:
+                taken_now, looked_until = claim(unit, free, self._desk.now())
+                claimed.extend(taken_now)
+                if not claimed:
+                    self._since = max(self._since, looked_until - SLACK)
+                    return []
+                claim_id = open_claim(self._desk, self._stage, claimed)
+                crash("dispatch.after_claim")
+                held = orders.lock(unit, [command.order_id for command in claimed])
+                batch = Batch(at=self._desk.now())
+                passed = self._passed(unit, claimed, held, batch)
+                calls = self._prepare(passed, free, batch)
+                batch.record(unit, claim_id)
+                crash("dispatch.before_commit")
+        except BaseException:
+            forget_claim(self._desk, claim_id)
+            raise
         taken = sum(len(call.orders) for call in calls)
         if taken == len(passed):
             self._since = max(self._since, looked_until - SLACK)
@@ -209,20 +190,38 @@ class Dispatcher:
             self._budget.give_back(grant, sum(key not in held for key in taken))
         return claimed, looked_until
 
+    def _claim_suspect(self, unit: Unit, free: int, now: datetime) -> tuple[list[Command], datetime]:
+        """One command that was in the hands of a dispatcher that died: it is taken alone.
+
+        While other calls are under way it waits for a while: should this process die of it, too, nobody would write
+        down what came of them.
+        """
+        claimed = commands.claim_suspect(unit, self._stage, now)
+        if claimed and self._busy and now - claimed[0].due_at < ALONE_PATIENCE:
+            self._pump_later(ALONE_LOOK_S)
+            return [], _BEGINNING
+        if claimed and self._budget is not None:
+            (order,) = orders.lock(unit, [claimed[0].order_id]).values()
+            grant = self._budget.take(order.account_id or "", 1)
+            if not grant.count:
+                self._pump_later(grant.wait_s)
+                return [], _BEGINNING
+        return claimed, _BEGINNING
+
     def _budgeted(
         self, unit: Unit, limit: int, now: datetime, budget: RateBudget
-    ) -> tuple[list[tuple[Granted, list[tuple[str, int]]]], datetime]:
+    ) -> tuple[list[tuple[Granted, list[_Key]]], datetime]:
         """What is due, oldest first, as far as each account's rate budget goes; and when the oldest of it fell due.
 
         Accounts whose budget is used up are passed over, however much of theirs waits.
         """
-        granted: list[tuple[Granted, list[tuple[str, int]]]] = []
+        granted: list[tuple[Granted, list[_Key]]] = []
         oldest, room = now, limit
         soonest: float | None = None
         asked: set[str] = set()
         while room > 0:
             due = commands.peek(unit, self._stage, since=self._since, now=now, limit=PEEK_MAX, without=asked)
-            waiting: dict[str, list[tuple[str, int]]] = {}
+            waiting: dict[str, list[_Key]] = {}
             for order_id, seq, account_id, due_at in due:
                 waiting.setdefault(account_id, []).append((order_id, seq))
                 oldest = min(oldest, due_at)
@@ -261,44 +260,35 @@ class Dispatcher:
         keys = intents.keys_of(unit, sorted({order.intent_id for order in held.values()}))
         return frozenset(intent_id for intent_id, key_id in keys.items() if key_id in revoked)
 
-    def _gate(self, command: Command, order: Order, revoked: frozenset[str], batch: Batch) -> bool:
-        """The last gate: whether this order may be sent at this moment."""
-        if order.state not in UNSENT:
-            command.finish("notify", batch.at)
-            batch.commands.append(command)
-            return False
-        if order.cancel_requested:
-            self._close(command, order, OrderState.CANCELLED, "CANCELLED_UNSENT", "cancelled before it was sent", batch)
-            return False
-        if batch.at >= order.send_before:
-            why = f"not sent by {order.send_before.isoformat(timespec='seconds')}, its limit"
-            self._close(command, order, OrderState.REJECTED, "EXPIRED_UNSENT", why, batch)
-            return False
-        if order.intent_id in revoked:
-            why = "the API key it came with was revoked"
-            self._close(command, order, OrderState.REJECTED, "KEY_REVOKED", why, batch)
-            return False
-        account = self._desk.directory().by_id[order.account_id or ""]
-        instrument = self._desk.instruments()[order.instrument]
-        if not phase_for(instrument, account.calendar, batch.at).takes_orders:
-            why = f"the session of {instrument.exchange} ended before it was sent"
-            self._close(command, order, OrderState.REJECTED, "EXPIRED_UNSENT", why, batch)
-            return False
-        if account.mode == "HALTED":
-            why = f"account {account.id} is halted"
-            self._close(command, order, OrderState.REJECTED, "HALTED", why, batch)
-            return False
-        if account.session != "ALIVE":
-            command.due_at, command.error = batch.at + WAIT_FOR_SESSION, f"the session of {account.id} is dead"
-            batch.commands.append(command)
-            return False
-        return True
+    def _passed(
+        self, unit: Unit, claimed: list[Command], held: Mapping[str, Order], batch: Batch
+    ) -> list[tuple[Command, Order]]:
+        """Those that the last gate lets through; the others end here, or wait."""
+        revoked, passed = self._by_revoked_keys(unit, held), []
+        directory, instruments = self._desk.directory(), self._desk.instruments()
+        for command in claimed:
+            order = held[command.order_id]
+            batch.hold(order)
+            if order.state not in UNSENT:
+                command.finish("notify", batch.at)
+                batch.commands.append(command)
+                continue
+            account, instrument = directory.by_id[order.account_id or ""], instruments[order.instrument]
+            match last_gate(order, account, instrument, key_revoked=order.intent_id in revoked, at=batch.at):
+                case Wait(until, why):
+                    command.due_at, command.error = until, why
+                    batch.commands.append(command)
+                case Reject() as verdict:
+                    self._close(command, order, verdict, batch)
+                case _:
+                    passed.append((command, order))
+        return passed
 
-    def _close(
-        self, command: Command, order: Order, state: OrderState, code: str, why: str, batch: Batch
-    ) -> None:
-        event_type = EventType.CANCELLED if state is OrderState.CANCELLED else EventType.REJECTED
-        changes = {"reason_code": code, "reason": why}
+    def _close(self, command: Command, order: Order, verdict: Reject, batch: Batch) -> None:
+        is_cancelled = verdict.code == "CANCELLED_UNSENT"
+        event_type = EventType.CANCELLED if is_cancelled else EventType.REJECTED
+        state = OrderState.CANCELLED if is_cancelled else OrderState.REJECTED
+        changes = {"reason_code": verdict.code, "reason": verdict.text}
         batch.change(order, advance(order, event_type, Source.PIPELINE, batch.at, state=state, changes=changes))
         command.finish("notify", batch.at)
         batch.commands.append(command)
@@ -354,132 +344,10 @@ class Dispatcher:
             )
         )
 
-    def _call(self, call: Call) -> None:
-        self._answers.put(Answer(call, self._outcomes(call), self._desk.now()))
 
-    def _outcomes(self, call: Call) -> tuple[Outcome, ...]:
-        if time.clock_gettime(time.CLOCK_BOOTTIME) >= call.send_by:
-            return tuple(NotSent("the lease was over before the call") for _ in call.orders)
-        try:
-            instruments = self._desk.instruments()
-            lines = [Line(order, instruments[order.instrument]) for order in call.orders]
-            session, timeout_s = self._desk.session(call.account_id), self._desk.settings().place_timeout_s
-        except Exception as error:  # nothing has left yet: the database is away, or the account is gone
-            log.warning("a call could not be made", extra={"call_id": call.id}, exc_info=True)
-            return tuple(NotSent(f"{type(error).__name__}: {error}") for _ in call.orders)
-        if self._health is not None and (wait_s := self._health.wait_s(self._broker, PLACE)) > 0:
-            return tuple(NotSent("the circuit is open", retry_after_s=min(wait_s, CIRCUIT_LOOK_S)) for _ in call.orders)
-        try:
-            crash("dispatch.before_call")
-            outcomes = tuple(self._adapter.place(session, lines, timeout_s=timeout_s, send_by=call.send_by))
-            crash("dispatch.after_call")
-            if len(outcomes) != len(lines):
-                raise ValueError(f"{len(outcomes)} outcomes for {len(lines)} lines")
-        except Exception as error:
-            # The adapter promises to raise nothing; a defect of ours says nothing about what the broker did.
-            log.exception("a call ended in a defect", extra={"call_id": call.id})
-            return tuple(Unknown(f"{type(error).__name__}: {error}") for _ in call.orders)
-        return outcomes
-
-    def _settle_all(self) -> None:
-        while (answer := self._answers.get()) is not None:
-            answers, is_last = self._gather(answer)
-            self._settle(answers)
-            if is_last:
-                return
-
-    def _gather(self, first: Answer) -> tuple[list[Answer], bool]:
-        """The answer with those that come within a moment of it, if any calls are under way; and whether to end."""
-        answers = [first]
-        deadline = time.monotonic() + GATHER_S
-        while len(answers) < self._busy:
-            try:
-                another = self._answers.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                break
-            if another is None:
-                return answers, True
-            answers.append(another)
-        return answers, False
-
-    def _settle(self, answers: Sequence[Answer]) -> None:
-        """T2, tried until the record takes it or the process ends: an outcome is never thrown away."""
-        wait_s = 0.05
-        while True:
-            try:
-                self._second_step(answers)
-                break
-            except (StoreAway, psycopg.OperationalError) as error:
-                log.warning("outcomes of %d calls wait for the database: %s", len(answers), error)
-            except Exception:
-                log.exception("outcomes of %d calls could not be written down", len(answers))
-                if len(answers) > 1:
-                    for answer in answers:
-                        self._settle([answer])
-                    return
-                answers = [unwritable(answers[0])]
-            threading.Event().wait(wait_s)
-            wait_s = min(2.0, wait_s * 2)
-        with self._lock:
-            self._busy -= len(answers)
-        if not self._is_short_of_slots:
-            return
-        try:
-            self.pump()
-        except Exception as error:  # noqa: BLE001 - this thread must live: it writes down every outcome to come
-            log.warning("the next calls wait for the sweep: %s", error)
-
-    def _second_step(self, answers: Sequence[Answer]) -> None:
-        """T2: the outcomes, and with them what persist makes of them (docs/decisions/0005-outcome-and-state-together.md).
-
-        Where persist can't, the outcomes are written down alone and wait for its next try.
-        """
-        ends = [
-            (order.id, fence, outcome, answer.at)
-            for answer in answers
-            for order, fence, outcome in zip(answer.call.orders, answer.call.fences, answer.outcomes, strict=True)
-        ]
-        try:
-            self._write_down(ends, persist.settle)
-        except (StoreAway, psycopg.OperationalError):
-            raise
-        except Exception:
-            log.exception("%d outcomes are written down now and judged later", len(ends))
-            self._write_down(ends, _leave_to_persist)
-
-    def _write_down(self, ends: Sequence[_End], settle: _Settle) -> None:
-        outcomes = {order_id: outcome for order_id, _, outcome, _ in ends}
-        batch = Batch(at=self._desk.now())
-        with self._desk.store.unit() as unit:
-            keys = [(order_id, fence, not isinstance(outcome, Unknown)) for order_id, fence, outcome, _ in ends]
-            answered = commands.lock_answered(unit, keys)
-            held = orders.lock(unit, [command.order_id for command in answered])
-            for command in answered:
-                order = held[command.order_id]
-                batch.hold(order)
-                settle(order, command, outcomes[command.order_id], batch)
-                batch.commands.append(command)
-                batch.news.add(order.intent_id)
-            late = [
-                (order_id, outcome.broker_order_id)
-                for order_id, _, outcome, _ in ends
-                if order_id not in held and isinstance(outcome, Accepted)
-            ]
-            attempts.end(unit, ends)
-            reports.insert(unit, late_answers(late), batch.at)
-            batch.record(unit)
-            crash("dispatch.outcome.before_commit")
-        crash("dispatch.outcome.after_commit")
-        if late:
-            batch.wakes.add("persist")
-        announce(self._desk, batch)
+class _Claim(Protocol):
+    def __call__(self, unit: Unit, free: int, now: datetime) -> tuple[list[Command], datetime]: ...
 
 
-def _leave_to_persist(order: Order, command: Command, outcome: Outcome, batch: Batch) -> None:
-    command.go_to("persist", batch.at)
-    batch.wakes.add("persist")
-
-
-def unwritable(answer: Answer) -> Answer:
-    """The answer as words: what can't be written down as it is must not keep its slot for ever."""
-    return replace(answer, outcomes=tuple(Unknown(f"not to be written down: {told!r}") for told in answer.outcomes))
+def _claim_only(stage: str, key: _Key) -> _Claim:
+    return lambda unit, free, now: (commands.claim_these(unit, stage, [key], now), _BEGINNING)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 from house import POLICY, House, intake_engine, steps, utc_now
+from psycopg import Connection
+from sqlalchemy import event
 
 from domain.orders import Order
 from domain.verdicts import Proceed, Verdict, Wait
@@ -115,6 +118,31 @@ def test_facts_that_cannot_be_gathered_leave_no_claim_behind(house: House) -> No
     engine.run("validate")
 
     assert [(house.command(order_id).attempts, house.command(order_id).deaths) for order_id in ids] == [(1, 0)] * 3
+    assert house.rows("select * from claims") == []
+
+
+def impatient(connection: Connection[Any], _record: object) -> None:
+    connection.execute("set lock_timeout = 50")
+    connection.commit()
+
+
+def test_a_lock_that_was_not_had_in_time_counts_as_nobodys_try(house: House) -> None:
+    """Somebody holds the account for long: its orders wait, and none of them is stuck for it."""
+    ids = house.accept_many(2)
+    desk = house.desk()
+    event.listen(desk.store.engine, "connect", impatient)
+    engine = intake_engine(desk)
+    with house.store.unit() as unit:
+        unit.rows("select 1 from accounts where id = 'FK0001' for update")
+        for _ in range(POLICY.tries + 1):
+            engine.run("validate", "-")
+            waiting = [house.command(order_id) for order_id in ids]
+            assert {(command.state, command.attempts) for command in waiting} == {("READY", 0)}
+            house.due_now()
+
+    engine.run("validate", "-")
+
+    assert {house.command(order_id).stage for order_id in ids} == {"dispatch.fake"}
     assert house.rows("select * from claims") == []
 
 

@@ -40,7 +40,7 @@ from pipeline.wakeups import Wakeups
 from pipeline.worker import _declare, _engine_handler
 
 logging.getLogger("pika").setLevel(logging.CRITICAL)
-Mortal = Callable[[str, str], int]
+Mortal = Callable[..., int]
 DYING = Path(__file__).with_name("dying_worker.py")
 
 
@@ -226,8 +226,8 @@ def mortal(services: SharedServices, furnished: str) -> Iterator[Mortal]:
         assert process.stdout is not None
         ask, answer = process.stdin, process.stdout
 
-        def run(poison: str, point: str) -> int:
-            ask.write(f"{poison} {point}\n")
+        def run(poison: str, point: str, group: str = "intake") -> int:
+            ask.write(f"{group} {poison} {point}\n")
             ask.flush()
             return int(answer.readline())
 
@@ -259,6 +259,35 @@ def test_an_order_that_kills_its_worker_is_stuck_after_three_deaths_alone_and_no
     neighbours = [house.command(order_id) for order_id in ids if order_id != poison]
     assert {(command.stage, command.deaths) for command in neighbours} == {("dispatch.fake", 0)}
     assert house.events(poison) == ["RECEIVED", "STUCK"]
+    assert house.rows("select count(*) from claims") == [(0,)]
+    house.check()
+
+
+def test_an_order_that_kills_its_dispatcher_is_stuck_and_was_never_sent(
+    house: House, queue: str, mortal: Mortal
+) -> None:
+    ids = house.accept_many(3)
+    intake_engine(house.desk()).run("validate")
+    poison, desk = ids[1], with_wakeups(house.desk(), queue)
+    sweep = sweep_of(house, desk)
+    deaths = []
+    for _ in range(5):
+        ended = mortal(poison, "-", "dispatch")
+        overdue(house)
+        sweep.run()
+        deaths.append((ended, house.command(poison).deaths, house.command(poison).state.value))
+
+    killed = signal.SIGKILL
+    assert deaths == [
+        (killed, 1, "READY"),  # with its neighbours
+        (killed, 2, "READY"),  # alone, three times
+        (killed, 3, "READY"),
+        (killed, 4, "STUCK"),
+        (0, 4, "STUCK"),
+    ]
+    assert [house.order(order_id).state for order_id in ids] == ["SUBMITTED", "RECEIVED", "SUBMITTED"]
+    assert house.events(poison) == ["RECEIVED", "CLEARED", "STUCK"]
+    assert house.rows("select 1 from attempts where order_id = %s", poison) == []
     assert house.rows("select count(*) from claims") == [(0,)]
     house.check()
 
