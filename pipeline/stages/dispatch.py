@@ -66,6 +66,7 @@ class Dispatcher:
         self._lock = threading.Lock()  # one pump at a time
         self._calls = ThreadPoolExecutor(self._slots, thread_name_prefix=f"{broker}-call")
         self._since = _BEGINNING
+        self._has_suspects = True  # perhaps; the sweep, which finds the dead, wakes deeply
         self._lines = float(self._adapter.capabilities.lines_per_call)  # of the last calls, on average
         self._settler = Settler(desk, f"{broker}-settle", lambda: self._busy, self._written)
 
@@ -73,7 +74,7 @@ class Dispatcher:
         """Send what is due, as far as slots and rate budget go; gives how many orders were sent."""
         with self._lock:
             if since == DEEP:
-                self._since = _BEGINNING
+                self._since, self._has_suspects = _BEGINNING, True
             elif since is not None:
                 self._since = min(self._since, datetime.fromisoformat(since) - SLACK)
             if self._health is not None and self._health.holds_back(self._broker, PLACE):
@@ -81,16 +82,18 @@ class Dispatcher:
                 return 0
             total = 0
             self._is_short_of_slots = False
-            for claim in (self._claim_suspect, self._claim):
-                while not self._stopping:
-                    if self._busy >= self._slots:
-                        self._is_short_of_slots = True
-                        return total
+            suspects = self._has_suspects
+            while not self._stopping:
+                if self._busy >= self._slots:
+                    self._is_short_of_slots = True
+                    break
+                if not suspects:
                     self._pace.keep()
-                    claimed, sent = self._send(claim)
-                    total += sent
-                    if not claimed:
-                        break
+                claimed, sent = self._send(self._claim_suspect if suspects else self._claim)
+                total += sent
+                if not claimed and not suspects:
+                    break
+                suspects = suspects and bool(claimed)
             return total
 
     def stop(self, timeout_s: float) -> None:
@@ -197,6 +200,7 @@ class Dispatcher:
         down what came of them.
         """
         claimed = commands.claim_suspect(unit, self._stage, now)
+        self._has_suspects = bool(claimed)
         if claimed and self._busy and now - claimed[0].due_at < ALONE_PATIENCE:
             self._pump_later(ALONE_LOOK_S)
             return [], _BEGINNING
