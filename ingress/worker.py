@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from weakref import WeakSet
@@ -64,6 +65,11 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
         ASGIProtocol._check_h1c_protocol_available()  # it looks at the class itself for the answer, not at a subclass
         gasgi.ASGIProtocol = Protocol  # the name under which the worker makes its connections
         super().init_process()
+
+    def _setup_event_loop(self) -> None:
+        super()._setup_event_loop()
+        # The loop listens anew on the socket, by itself for 100 connections: of a crowd many would wait for seconds.
+        self.loop.create_server = partial(self.loop.create_server, backlog=self.cfg.backlog)
 
     def handle_exit_signal(self) -> None:
         super().handle_exit_signal()

@@ -41,8 +41,8 @@ class Server:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         return httpx2.Client(base_url=self.url, headers=headers, timeout=20, trust_env=False)
 
-    def raw(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+    def raw(self, *, timeout_s: float = 20) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=timeout_s)
 
     def stop(self) -> float:
         """End it as a supervisor would; how long it took."""

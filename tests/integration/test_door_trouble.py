@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import socket
 import sys
 import threading
@@ -162,6 +164,20 @@ def test_a_connection_is_used_again_after_a_refusal(door, key):
             refused = client.post(PLACE, content=body, headers={**a_key(), "Content-Type": "application/json"})
             assert refused.status_code in (400, 422)
         assert client.post(PLACE, json=a_request(), headers=a_key()).status_code == 202
+
+
+def test_a_crowd_that_comes_at_once_finds_room_while_the_process_is_busy(tmp_path, database_url, queue_url, services):
+    urls = {"database_url": database_url, "queue_url": queue_url, "redis_url": services.redis_url}
+    with serving(tmp_path, **urls) as door, ExitStack() as stack:
+        worker = int(Path(f"/proc/{door.process.pid}/task/{door.process.pid}/children").read_text().split()[0])
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            crowd = [stack.enter_context(door.raw(timeout_s=5)) for _ in range(400)]
+            for wire in crowd:
+                wire.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        assert {read_answer(wire)[0] for wire in crowd} == {200}
 
 
 def test_while_the_database_is_away_the_answer_is_quick_and_says_so(
