@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import time
@@ -48,6 +49,7 @@ class Throttle:
         self._draw = redis.register_script(_DRAW)
         self._processes = processes
         self._buckets: dict[str, _Bucket] = {}
+        self._drawing: dict[str, asyncio.Task[int | None]] = {}
         self._redis_away_until = 0.0
 
     def take_at_hand(self, key: ApiKey) -> bool:
@@ -60,19 +62,33 @@ class Throttle:
 
     async def take(self, key: ApiKey) -> None:
         """Raises TooManyRequests."""
-        if self.take_at_hand(key):
-            return
-        bucket = self._bucket(key.id)
-        given = await self._drawn(key)
-        if given is None:
-            self._refill_share(bucket, key.requests_per_s / self._processes)
-        else:
-            now = time.monotonic()
-            left = bucket.tokens if now < bucket.until else 0.0  # others may have drawn while this one waited
-            bucket.tokens, bucket.until, bucket.refilled_at = left + given, now + 1.0, 0.0
-        if bucket.tokens < 1:
-            raise TooManyRequests(f"this key may send {key.requests_per_s} requests a second", retry_after_s=1)
-        bucket.tokens -= 1
+        while not self.take_at_hand(key):
+            given = await asyncio.shield(self._drawing.get(key.id) or self._draw_block(key))
+            if given is None:
+                bucket = self._bucket(key.id)
+                self._refill_share(bucket, key.requests_per_s / self._processes)
+                if bucket.tokens >= 1:
+                    bucket.tokens -= 1
+                    return
+            if not given:
+                raise TooManyRequests(f"this key may send {key.requests_per_s} requests a second", retry_after_s=1)
+
+    def _draw_block(self, key: ApiKey) -> asyncio.Task[int | None]:
+        """Draw once for all who wait for tokens of this key now."""
+        task = asyncio.create_task(self._put_into_bucket(key))
+        self._drawing[key.id] = task
+        return task
+
+    async def _put_into_bucket(self, key: ApiKey) -> int | None:
+        try:
+            given = await self._drawn(key)
+            if given is not None:
+                now, bucket = time.monotonic(), self._bucket(key.id)
+                left = bucket.tokens if now < bucket.until else 0.0
+                bucket.tokens, bucket.until, bucket.refilled_at = left + given, now + 1.0, 0.0
+            return given
+        finally:
+            del self._drawing[key.id]
 
     async def _drawn(self, key: ApiKey) -> int | None:
         """Tokens of the shared bucket; None while Redis is away."""

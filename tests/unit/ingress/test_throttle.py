@@ -84,6 +84,25 @@ def test_tokens_are_drawn_in_blocks(clock):
     asyncio.run(scenario())
 
 
+def test_those_who_wait_together_draw_once(clock):
+    async def scenario():
+        redis, key = FakeRedis(clock), a_key(1_000)
+        throttle = Throttle(redis, processes=1)
+        await asyncio.gather(*(throttle.take(key) for _ in range(100)))
+        assert redis.draws == 1
+
+    asyncio.run(scenario())
+
+
+def test_of_those_who_wait_together_each_gets_a_token_while_there_are_any(clock):
+    async def scenario():
+        throttle, key = Throttle(FakeRedis(clock), processes=1), a_key(5)  # drawn one by one
+        answers = await asyncio.gather(*(throttle.take(key) for _ in range(12)), return_exceptions=True)
+        assert [type(answer) for answer in answers].count(TooManyRequests) == 7
+
+    asyncio.run(scenario())
+
+
 def test_a_quiet_process_hoards_nothing(clock):
     async def scenario():
         redis, key = FakeRedis(clock), a_key(100)
