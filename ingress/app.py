@@ -128,6 +128,7 @@ def door_of(desk: Desk) -> Door:
 
     from brokers.health import Health
     from ingress.auth import Keys
+    from ingress.known_keys import KnownKeys
     from ingress.probes import amqp_answers
     from ingress.throttle import Throttle
     from ingress.waiters import Waiters
@@ -164,6 +165,7 @@ def door_of(desk: Desk) -> Door:
         intake=intake,
         reader=reader,
         keys=Keys(reader, store, environment.secret.encode()),
+        known_keys=KnownKeys(reader, store),
         throttle=Throttle(redis, processes=int(os.environ.get("WEB_CONCURRENCY") or 1)),
         waiters=Waiters(reader, news),
         read_settings=read_settings,

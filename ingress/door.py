@@ -10,10 +10,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from domain.errors import Busy
+from domain.errors import Busy, Overloaded
 from domain.intents import Acceptance, Submission
 from domain.settings import Settings
 from ingress.auth import Keys
+from ingress.known_keys import KnownKeys
 from ingress.landing import Landing
 from ingress.metrics import Metrics
 from ingress.throttle import Throttle
@@ -31,6 +32,8 @@ _READS_ALL = frozenset({Role.AUDITOR, Role.OPERATOR, Role.ADMIN})
 class Intake(Protocol):
     """Where submissions are made durable; gives at once, the future later."""
 
+    def refuse(self) -> Overloaded | None: ...
+
     def submit(self, submission: Submission) -> Future[Acceptance]: ...
 
 
@@ -47,6 +50,7 @@ class Door:
     intake: Intake
     reader: Reader
     keys: Keys
+    known_keys: KnownKeys
     throttle: Throttle
     waiters: Waiters
     read_settings: Callable[[], Settings]  # may block; asked off the event loop

@@ -14,7 +14,7 @@ from ingress.door import Door, scope_of
 from ingress.intents import as_it_stands, path_of
 from ingress.operations import EVERY_ROLE, PLACES, Answer, Call, op
 from ingress.problems import Problem
-from ingress.wire import Reply, Request, is_json, wait_preference
+from ingress.wire import Reply, Request, is_json, refused_for_now, wait_preference
 from readmodel import queries
 from readmodel.queries import Filters
 
@@ -85,6 +85,9 @@ async def place_multi(door: Door, call: Call) -> Reply:
     key = _idempotency_key(request)
     wait_s = wait_preference(request.get_header("PREFER"), longest_s=parameters.WAIT_MAX_S)
     body = await _json_body(request)
+    refusal = door.intake.refuse()
+    if refusal is not None and not await door.known_keys.has(call.key.user_id, key):
+        return refused_for_now(request, refusal)  # before it costs more: most of what is sent now gets this answer
     wanted, canonical = shape.read_place_request(body, lines_max=door.settings.max_orders_per_batch)
     submission = Submission(
         user_id=call.key.user_id,

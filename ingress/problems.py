@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -70,6 +71,27 @@ class Problem(Exception):
         if self.errors:
             document["errors"] = self.errors
         return orjson.dumps(document)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A problem's document, made but for the request's id."""
+
+    status: int
+    headers: Headers
+    before: bytes
+    after: bytes
+
+    def document(self, request_id: str) -> bytes:
+        return self.before + orjson.dumps(request_id) + self.after
+
+
+@lru_cache(maxsize=8)
+def prepared(error: errors.Busy) -> Prepared:
+    """For one error that is told to many; each error of its own is prepared anew."""
+    problem = Problem(error.code, str(error), headers={"Retry-After": str(error.retry_after_s)})
+    before, _, after = problem.document("").partition(b'"requestId":""')
+    return Prepared(problem.status, problem.headers, before + b'"requestId":', after)
 
 
 def type_of(code: str) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 import falcon
 import falcon.asgi
 
+from domain.errors import Busy
 from domain.ids import new_id
-from ingress.problems import CONTENT_TYPE, Headers, Problem
+from ingress.problems import CONTENT_TYPE, Headers, Problem, prepared
 
 BODY_MAX = 64 * 1024
 BODY_S = 10.0  # a body must be complete after this time
@@ -110,6 +111,12 @@ def write(request: Request, response: falcon.asgi.Response, reply: Reply) -> Non
 
 def problem_reply(request: Request, problem: Problem) -> Reply:
     return Reply(problem.status, problem.document(request.request_id), problem.headers, CONTENT_TYPE)
+
+
+def refused_for_now(request: Request, error: Busy) -> Reply:
+    """What `problem_reply` would give, for an error that many requests are told: most of it is made once."""
+    made = prepared(error)
+    return Reply(made.status, made.document(request.request_id), made.headers, CONTENT_TYPE)
 
 
 def is_json(content_type: str | None) -> bool:

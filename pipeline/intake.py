@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 WAITING_MAX = 250  # submissions in the hands of one process; more are refused at once
 LINES_PER_UNIT = 400
 PACE_S = 0.006
+_FULL = Overloaded("too many requests wait to be written down")
 
 
 @dataclass(slots=True)
@@ -51,6 +52,12 @@ class Intake:
         self._thread = threading.Thread(target=self._work, name="intake", daemon=True)
         self._thread.start()
 
+    def refuse(self) -> Overloaded | None:
+        """Why nothing new would be written down at this moment, or None; what is known already is answered as ever."""
+        if self._waiting.qsize() >= WAITING_MAX:
+            return _FULL
+        return self._admission.refuse() if self._admission is not None else None
+
     def submit(self, submission: Submission) -> Future[Acceptance]:
         """The durable acceptance, or the one given before under the same key.
 
@@ -61,7 +68,7 @@ class Intake:
         if self._stopping:
             answer.set_exception(Overloaded("this process is stopping"))
         elif self._waiting.qsize() >= WAITING_MAX:
-            answer.set_exception(Overloaded("too many requests wait to be written down"))
+            answer.set_exception(Overloaded(_FULL.args[0]))
         else:
             self._waiting.put(_Waiting(submission, answer))
         return answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,12 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domain.errors import Overloaded
 from domain.ids import new_id
 from domain.intents import Acceptance, AcceptedLine, Submission
 from domain.settings import Settings
 from ingress.app import App, create_app
 from ingress.auth import Keys
 from ingress.door import Door
+from ingress.known_keys import KnownKeys, UserKey
 from ingress.problems import CODES
 from ingress.throttle import Throttle
 from ingress.waiters import Waiters
@@ -32,6 +34,7 @@ NOWHERE = "01a20497-b87a-7740-9342-3f6a21142d97"  # an id of nothing
 PLACE = "/v2/orders/multi"
 KEY = "oc_live_W4o3Cp6B_P6VY7IBVMrYNkQfWKXbdHaRwXRFEFL40kPjh"
 AUDITORS_KEY = "oc_live_dQRP5hzg_6yexht46XZp73Vb6HcrVvedXwROeDI3gJdXJ"
+KNOWN = "a-key-that-stands-for-an-intent"
 T = TypeVar("T")
 
 
@@ -40,6 +43,10 @@ class Intake:
 
     def __init__(self) -> None:
         self.submissions: list[Submission] = []
+        self.refusal: Overloaded | None = None
+
+    def refuse(self) -> Overloaded | None:
+        return self.refusal
 
     def submit(self, submission: Submission) -> Future[Acceptance]:
         self.submissions.append(submission)
@@ -69,6 +76,11 @@ class Registry(Keys):
     def _find(self, presented: str) -> ApiKey | None:
         role = {KEY: Role.TRADER, AUDITORS_KEY: Role.AUDITOR}.get(presented)
         return ApiKey(f"key-{role}", "user", "name", role, 1_000_000) if role is not None else None
+
+
+class OneKnownKey(KnownKeys):
+    def _known(self, keys: Sequence[UserKey]) -> set[UserKey]:
+        return {("user", KNOWN)} & set(keys)
 
 
 class Redis:
@@ -105,6 +117,7 @@ class House:
                 intake=self.intake,
                 reader=reader,
                 keys=Registry(reader, None, b"pepper"),  # type: ignore[arg-type]
+                known_keys=OneKnownKey(reader, None),  # type: ignore[arg-type]
                 throttle=Throttle(redis, processes=1),
                 waiters=Waiters(reader, redis),
                 read_settings=Settings,
@@ -236,6 +249,38 @@ def test_headers_that_will_not_do(changes: dict[str, str | None], status: int, c
 def test_bodies_that_will_not_do(body: bytes, status: int, code: str) -> None:
     house = House()
     assert_refused(house, house.ask("POST", PLACE, headers=headers(), body=body), status, code)
+
+
+@pytest.mark.parametrize(
+    ("changes", "body", "status", "code"),
+    [
+        ({}, a_body(), 503, "OVERLOADED"),
+        ({}, b"{", 503, "OVERLOADED"),  # not looked into
+        ({}, a_body(quantity=-1), 503, "OVERLOADED"),
+        ({}, b" " * 65_537, 413, "BODY_TOO_LARGE"),
+        ({"Authorization": None}, b"{", 401, "NOT_AUTHENTICATED"),
+        ({"Idempotency_Key": None}, b"{", 400, "IDEMPOTENCY_KEY_MISSING"),
+        ({"Prefer": "wait=soon"}, b"{", 400, "BAD_PARAMETER"),
+        ({"Content_Type": "text/plain"}, b"{", 415, "NOT_JSON"),
+        ({"Idempotency_Key": KNOWN}, b"{", 400, "MALFORMED_JSON"),
+        ({"Idempotency_Key": KNOWN}, a_body(quantity=-1), 422, "MALFORMED"),
+    ],
+)
+def test_while_nothing_new_is_let_in_only_a_known_keys_body_is_looked_into(
+    changes: dict[str, str | None], body: bytes, status: int, code: str
+) -> None:
+    house = House()
+    house.intake.refusal = Overloaded("too much waits", retry_after_s=2)
+    answer = house.ask("POST", PLACE, headers=headers(**changes), body=body)
+    assert_refused(house, answer, status, code)
+    assert answer.headers.get("retry-after") == ("2" if status == 503 else None)
+
+
+def test_while_nothing_new_is_let_in_a_known_key_is_handed_on() -> None:
+    house = House()
+    house.intake.refusal = Overloaded("too much waits")
+    assert house.ask("POST", PLACE, headers=headers(Idempotency_Key=KNOWN), body=a_body()).status == 202
+    assert len(house.intake.submissions) == 1
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,11 @@ def test_while_old_work_waits_nothing_new_is_let_in_and_a_replay_is(ada, record)
         assert refused.json()["code"] == "OVERLOADED"
         assert refused.headers["Retry-After"] == "1"
         assert ada.post(PLACE, json=a_request(), headers=key).json() == first.json()
+        assert (
+            ada.post(PLACE, json=a_request(a_line(quantity=11)), headers=key).json()["code"] == "IDEMPOTENCY_KEY_REUSED"
+        )
+        assert ada.post(PLACE, json=a_request(a_line(quantity=0)), headers=key).json()["code"] == "MALFORMED"
+        assert ada.post(PLACE, json=a_request(a_line(quantity=0)), headers=a_key()).json()["code"] == "OVERLOADED"
     finally:
         record.execute("update settings set value = '86400' where name = 'admission_age_s'")
         end = time.monotonic() + 10

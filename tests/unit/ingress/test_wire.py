@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
+from domain.errors import Overloaded
 from ingress import wire
-from ingress.problems import Problem
-from ingress.wire import BODY_MAX, Request, is_json, wait_preference
+from ingress.problems import Problem, problem_of
+from ingress.wire import BODY_MAX, Request, is_json, problem_reply, refused_for_now, wait_preference
 
 
 def a_request(*chunks: bytes, cut: bool = False, headers: dict[str, str] | None = None) -> tuple[Request, list]:
@@ -134,3 +135,11 @@ def test_a_wait_that_makes_no_sense_is_refused_by_name(given):
         wait_preference(given, longest_s=60)
 
     assert refused.value.errors[0]["parameter"] == "Prefer"
+
+
+@pytest.mark.parametrize("request_id", ["mine-1", 'with"quotes"and\\', None])
+def test_a_prepared_refusal_is_the_one_that_would_be_made(request_id):
+    request, _ = a_request(headers={"X-Request-Id": request_id} if request_id else {})
+    error = Overloaded('the detail says "requestId":"" to mislead', retry_after_s=3)
+
+    assert refused_for_now(request, error) == problem_reply(request, problem_of(error))
