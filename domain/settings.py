@@ -15,7 +15,7 @@ class Settings(BaseModel):
     idempotency_window_s: int = Field(default=300, ge=1)
     max_unsent_s: int = Field(default=120, ge=1)  # past it an unsent order is EXPIRED_UNSENT
     admission_age_s: float = Field(default=2.0, gt=0)  # due work older than this: new intents get 503
-    admission_rows: int = Field(default=200_000, ge=1)  # due rows, when ages can't be read
+    admission_rows: int = Field(default=200_000, ge=1)  # due rows: counts in place of the age while RabbitMQ is away
 
     # risk, per account
     order_value_max_paise: int | None = 50_000_000  # ₹5,00,000 for equity

@@ -1,13 +1,19 @@
-"""Admission: the door stays shut while the stages can't keep up, so that what was let in still finishes in time."""
+"""Admission: the door stays shut while the stages can't keep up, so that what was let in still finishes in time.
+
+While the queue is away nothing moves, so that the age of what waits tells nothing: then a number of rows shuts the door.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
-from datetime import timedelta
+import time
+from datetime import datetime, timedelta
 
+from domain.commands import CommandKind
 from domain.errors import Overloaded, StoreAway
-from pipeline.chain import INTAKE, OUTCOME, dispatch_stage
+from domain.settings import Settings
+from pipeline.chain import FIRST, INTAKE, OUTCOME, dispatch_stage
 from pipeline.desk import Desk
 from store import commands
 
@@ -15,6 +21,7 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 0.2
 WINDOW_S = 60.0  # older work than this is somebody's alarm, not a queue
+COUNT_S = 1.0  # rows are counted no more often, and for a twentieth of the time at most
 
 
 class Admission:
@@ -29,6 +36,7 @@ class Admission:
         unlimited = (name for name, adapter in desk.adapters.items() if not adapter.capabilities.order_windows)
         self._stages = (*INTAKE, *OUTCOME, *(dispatch_stage(name) for name in unlimited))
         self._refusal: Overloaded | None = None
+        self._count_at = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="admission", daemon=True)
 
@@ -43,17 +51,39 @@ class Admission:
         return self._refusal
 
     def look(self) -> None:
-        settings = self._desk.settings()
-        now = self._desk.now()
+        settings, now = self._desk.settings(), self._desk.now()
+        if self._desk.wakeups.connected:
+            self._refusal = self._judge_age(settings, now)
+            self._count_at = 0.0
+        else:
+            self._knock()
+            if time.monotonic() >= self._count_at:
+                self._refusal = self._judge_rows(settings, now)
+
+    def _judge_age(self, settings: Settings, now: datetime) -> Overloaded | None:
         with self._desk.store.unit() as unit:
             oldest = commands.oldest_at(unit, self._stages, now, now - timedelta(seconds=WINDOW_S))
         age_s = (now - oldest).total_seconds() if oldest is not None else 0.0
-        if age_s > settings.admission_age_s:
-            self._refusal = Overloaded(
-                f"the oldest waiting order is {age_s:.1f} s old, over {settings.admission_age_s:g} s", retry_after_s=1
-            )
-        else:
-            self._refusal = None
+        if age_s > settings.admission_age_s / 2:
+            self._knock()
+        if age_s <= settings.admission_age_s:
+            return None
+        return Overloaded(
+            f"the oldest waiting order is {age_s:.1f} s old, over {settings.admission_age_s:g} s", retry_after_s=1
+        )
+
+    def _judge_rows(self, settings: Settings, now: datetime) -> Overloaded | None:
+        began = time.monotonic()
+        with self._desk.store.unit() as unit:
+            is_full = commands.are_due(unit, self._stages, now, settings.admission_rows)
+        self._count_at = began + max(COUNT_S, 20 * (time.monotonic() - began))
+        if not is_full:
+            return None
+        return Overloaded(f"the queue is away, and {settings.admission_rows} orders wait for it", retry_after_s=5)
+
+    def _knock(self) -> None:
+        """Have a wake-up published, as a look at the queue: a door that lets nobody in publishes none of its own."""
+        self._desk.wakeups.wake(FIRST[CommandKind.PLACE])
 
     def _watch(self) -> None:
         while not self._stopping.wait(LOOK_S):

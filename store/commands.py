@@ -179,6 +179,16 @@ def oldest_at(unit: Unit, stages: Sequence[str], now: datetime, since: datetime)
     return oldest
 
 
+def are_due(unit: Unit, stages: Sequence[str], now: datetime, count: int) -> bool:
+    """Whether so many commands, or more, are ready and due at these stages; no more of them are looked at."""
+    rows = unit.rows(
+        "select count(*) from (select from unnest(%s::text[]) as s (stage), lateral (select from commands c"
+        " where c.stage = s.stage and c.live and c.state = 'READY' and c.due_at <= %s limit %s) d limit %s) as due",
+        (array(stages), now, count, count),
+    )
+    return bool(rows[0][0] >= count)
+
+
 def expire_leases(unit: Unit, stage: str, now: datetime) -> int:
     """Hand to persist what is still being sent though its lease is over; gives how many."""
     return unit.run(

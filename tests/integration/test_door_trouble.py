@@ -234,6 +234,22 @@ def test_without_redis_and_the_queue_orders_are_accepted_and_waiters_served(
         settle.join()
 
 
+def test_while_the_queue_is_away_the_age_of_what_waits_shuts_no_door(
+    tmp_path, database_url, owner_database_url, services, key
+):
+    with psycopg.connect(owner_database_url, autocommit=True) as record, ExitStack() as stack:
+        record.execute("update settings set value = '0.05' where name = 'admission_age_s'")
+        stack.callback(record.execute, "update settings set value = '86400' where name = 'admission_age_s'")
+        urls = {"database_url": database_url, "queue_url": "amqp://127.0.0.1:1/", "redis_url": services.redis_url}
+        client = stack.enter_context(stack.enter_context(serving(tmp_path, **urls)).client(key))
+        end = time.monotonic() + 10
+        while client.post(PLACE, json=a_request(), headers=a_key()).status_code != 202:  # until it has seen so
+            assert time.monotonic() < end
+        last = time.monotonic() + 1.0  # five looks of the admission, each of which finds old work
+        while time.monotonic() < last:
+            assert client.post(PLACE, json=a_request(), headers=a_key()).status_code == 202
+
+
 def test_an_end_answers_those_who_wait_and_is_quick(tmp_path, database_url, queue_url, services, key):
     with serving(tmp_path, database_url=database_url, queue_url=queue_url, redis_url=services.redis_url) as door:
         answers = []

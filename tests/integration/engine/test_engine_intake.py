@@ -18,7 +18,7 @@ from domain.ids import new_id
 from domain.intents import Acceptance
 from pipeline.admission import Admission
 from pipeline.intake import Intake
-from store import orders, settings
+from store import commands, orders, settings
 
 
 @pytest.fixture
@@ -281,6 +281,54 @@ def test_while_too_much_waits_nothing_new_is_let_in_and_known_keys_are_answered(
     admission.look()
     told(intake.submit(house.submission()))
     intake.stop()
+
+
+def test_while_the_queue_is_away_a_number_of_rows_shuts_the_door_and_no_age(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.admission.COUNT_S", 0.0)
+    with house.store.unit() as unit:
+        settings.change(unit, "admission_rows", 3, by="me")
+    desk = house.desk()
+    admission = Admission(desk)
+    house.accept(2)
+    house.run("update commands set due_at = now() - interval '5 seconds'")
+    admission.look()
+    assert admission.refuse() is not None
+
+    desk.wakeups.connected = False  # type: ignore[misc]
+    admission.look()
+    assert admission.refuse() is None
+
+    house.accept(1)
+    eventually(lambda: admission.look() or admission.refuse())
+    house.run("update commands set due_at = now() + interval '1 minute' where stage = 'validate' and seq = 0")
+    eventually(lambda: admission.look() or admission.refuse() is None)
+
+
+def test_a_door_that_is_shut_goes_on_asking_whether_the_queue_is_there(house: House) -> None:
+    desk = house.desk()
+    admission = Admission(desk)
+    house.accept(1)
+    admission.look()
+    assert desk.wakeups.woken == []  # type: ignore[attr-defined]
+
+    house.run("update commands set due_at = now() - interval '1.5 seconds'")
+    admission.look()
+    assert desk.wakeups.woken == ["validate"]  # type: ignore[attr-defined]  # before the door would be shut for nothing
+
+    desk.wakeups.connected = False  # type: ignore[misc]
+    admission.look()
+    assert desk.wakeups.woken == ["validate"] * 2  # type: ignore[attr-defined]
+
+
+def test_rows_are_counted_as_far_as_is_needed(house: House) -> None:
+    house.accept(3)
+    with house.store.unit() as unit:
+        due = [commands.are_due(unit, ("validate", "risk"), house.desk().now(), count) for count in (1, 3, 4)]
+        assert not commands.are_due(unit, ("persist",), house.desk().now(), 1)
+
+    assert due == [True, True, False]
 
 
 def test_admission_goes_on_looking_after_an_error(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
