@@ -10,8 +10,9 @@ from urllib.parse import quote
 from brokers.answers import Unfit, dump_json, number_of, order_id_of
 from brokers.base import Funds, Hint, Line, Session
 from brokers.dialects import upstox as words
+from brokers.dialects import upstox_errors as errors
 from brokers.dialects.books import book_of, rows_of, traded, unreadable
-from brokers.dialects.meanings import Meaning, unfit_read
+from brokers.dialects.meanings import unfit_read
 from brokers.dialects.terms import NotTranslatable
 from brokers.dialects.upstox_batch import outcomes_of_batch
 from brokers.transport import BOOK_MAX_BYTES, Answer, Answered, Deadline, Wire
@@ -91,7 +92,7 @@ class Upstox:
             content=body,
             deadline=Deadline.within(timeout_s, send_by=send_by),
         )
-        return _receipt(answer, broker_order_id, words.MODIFY_ERRORS)
+        return _receipt(answer, broker_order_id, errors.MODIFY_ERRORS)
 
     def cancel(
         self, session: Session, broker_order_id: str, *, timeout_s: float, send_by: float | None = None
@@ -103,7 +104,7 @@ class Upstox:
             headers=_headers(session),
             deadline=Deadline.within(timeout_s, send_by=send_by),
         )
-        return _receipt(answer, broker_order_id, words.CANCEL_ERRORS)
+        return _receipt(answer, broker_order_id, errors.CANCEL_ERRORS)
 
     def book(self, session: Session, *, timeout_s: float) -> Sequence[BookRow] | Unreadable:
         deadline = Deadline.within(timeout_s)
@@ -151,7 +152,7 @@ class Upstox:
                 broker_order_id = order_id_of(order_id)
                 if broker_order_id is not None:
                     return Accepted(broker_order_id)
-        return words.outcome_of_error(answer, words.PLACE_ERRORS)
+        return words.outcome_of_error(answer, errors.PLACE_ERRORS)
 
     def _place_batch(self, session: Session, fields: Sequence[Mapping[str, Any]], deadline: Deadline) -> Answer:
         body = dump_json(fields).encode()
@@ -171,10 +172,10 @@ class Upstox:
         match answer:
             case Answered(200, {"status": "success", "data": data}):
                 return data
-        raise unfit_read(words.outcome_of_error(answer, words.READ_ERRORS))
+        raise unfit_read(words.outcome_of_error(answer, errors.READ_ERRORS))
 
 
-def _receipt(answer: Answer, broker_order_id: str, table: Mapping[str, Meaning]) -> Outcome:
+def _receipt(answer: Answer, broker_order_id: str, table: errors.ErrorTable) -> Outcome:
     match answer:
         case Answered(status, {"status": "success", "data": {"order_id": order_id}}) if 200 <= status < 300:
             if order_id_of(order_id) == broker_order_id:

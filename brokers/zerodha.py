@@ -13,7 +13,7 @@ from brokers.answers import Unfit, dump_form, number_of, order_id_of
 from brokers.base import Funds, Hint, Line, Session
 from brokers.dialects import zerodha as words
 from brokers.dialects.books import book_of, rows_of, traded, unreadable
-from brokers.dialects.meanings import Meaning, unfit_read
+from brokers.dialects.meanings import unfit_read
 from brokers.dialects.terms import NotTranslatable
 from brokers.transport import BOOK_MAX_BYTES, Answer, Answered, Deadline, Wire
 from domain.capabilities import Capabilities, Window
@@ -68,14 +68,14 @@ class Zerodha:
             return error.refusal
         deadline = Deadline.within(timeout_s, send_by=send_by)
         answer = self._send("modify", "PUT", _order_path(broker_order_id), session, deadline, fields)
-        return _receipt(answer, words.CHANGE_ERRORS, broker_order_id)
+        return _receipt(answer, words.MODIFY_ERRORS, broker_order_id)
 
     def cancel(
         self, session: Session, broker_order_id: str, *, timeout_s: float, send_by: float | None = None
     ) -> Outcome:
         deadline = Deadline.within(timeout_s, send_by=send_by)
         answer = self._send("cancel", "DELETE", _order_path(broker_order_id), session, deadline)
-        return _receipt(answer, words.CHANGE_ERRORS, broker_order_id)
+        return _receipt(answer, words.CANCEL_ERRORS, broker_order_id)
 
     def book(self, session: Session, *, timeout_s: float) -> Sequence[BookRow] | Unreadable:
         deadline = Deadline.within(timeout_s)
@@ -146,7 +146,7 @@ class Zerodha:
         raise unfit_read(words.outcome_of_error(answer, words.READ_ERRORS))
 
 
-def _receipt(answer: Answer, table: Mapping[tuple[int, str], Meaning], broker_order_id: str | None = None) -> Outcome:
+def _receipt(answer: Answer, table: words.ErrorTable, broker_order_id: str | None = None) -> Outcome:
     """Accepted with the id that the answer gives, which for a modify or cancel must be the one it was asked for."""
     match answer:
         case Answered(status, {"status": "success", "data": {"order_id": given}}) if 200 <= status < 300:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from brokers.answers import Unfit, printable
@@ -17,6 +19,24 @@ class Meaning(Enum):
     REFUSED = auto()  # surely no order
     BUSY = auto()  # surely not taken: over a rate limit
     LOGGED_OUT = auto()  # surely not taken: the session is dead
+    NOTHING = auto()  # documented, and yet the order may have been taken
+
+
+@dataclass(frozen=True, slots=True)
+class Documented:
+    """An error that a broker's documentation names for a call: what it proves, and what it says in short."""
+
+    meaning: Meaning
+    words: str
+
+
+# The statuses that a broker documents for a no; 207 is that of a line on its own. Under any other the same words are new.
+_UNDER: Mapping[Meaning, frozenset[int]] = {
+    Meaning.REFUSED: frozenset({207, 400, 401, 403, 404, 405, 406, 410, 422, 423}),
+    Meaning.BUSY: frozenset({429}),
+    Meaning.LOGGED_OUT: frozenset({401, 403}),
+    Meaning.NOTHING: frozenset(),
+}
 
 
 def outcome_of(
@@ -27,7 +47,7 @@ def outcome_of(
     A broker has answered 400 "Order request timed out. Please check the order book" for an order that it took.
     """
     words = f"{status} {code}: {message}"
-    if meaning is None or status >= 500 or _DOUBTFUL.search(message):
+    if meaning is None or status not in _UNDER[meaning] or is_doubtful(message):
         return Unknown(words)
     match meaning:
         case Meaning.REFUSED:
@@ -36,6 +56,12 @@ def outcome_of(
             return NotSent(words, retry_after_s=retry_after_s or RATE_PAUSE_S)
         case Meaning.LOGGED_OUT:
             return NotSent(words, session_dead=True)
+    return Unknown(words)
+
+
+def is_doubtful(message: str) -> bool:
+    """Whether a broker's words say that it doesn't know itself."""
+    return _DOUBTFUL.search(message) is not None
 
 
 def outcome_without_words(answer: Answer) -> Outcome:

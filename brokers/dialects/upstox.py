@@ -10,13 +10,14 @@ from brokers.answers import Unfit, last_of, order_id_of, price_of, retry_after_s
 from brokers.base import Line
 from brokers.dialects import terms
 from brokers.dialects.books import state_of
-from brokers.dialects.meanings import Meaning, outcome_of, outcome_without_words
+from brokers.dialects.meanings import outcome_of, outcome_without_words
 from brokers.dialects.terms import NotTranslatable
+from brokers.dialects.upstox_errors import ErrorTable
 from brokers.transport import Answer, Answered
 from domain.instruments import Instrument
 from domain.lifecycle import OrderState
 from domain.orders import Order, Product
-from domain.outcomes import BookRow, Fill, Outcome
+from domain.outcomes import BookRow, Fill, Outcome, Unknown
 
 PRODUCTS = {Product.CNC: "D", Product.MIS: "I", Product.NRML: "D", Product.MTF: "MTF"}
 SEGMENTS = {"NSE": "NSE_EQ", "BSE": "BSE_EQ", "NFO": "NSE_FO", "BFO": "BSE_FO", "CDS": "NCD_FO"}
@@ -28,70 +29,6 @@ class Error:
     message: str
     correlation_id: str | None
 
-
-# Codes are reused with other meanings in other calls, so each call has its table. What isn't here is not documented
-# for the call, and means nothing. 4xx only: a 5xx says nothing whatever its code.
-_ANY_CALL = {
-    "UDAPI10005": Meaning.BUSY,
-    "UDAPI100099": Meaning.BUSY,  # the token's own limit
-    "UDAPI100050": Meaning.LOGGED_OUT,  # invalid token
-    "UDAPI100016": Meaning.LOGGED_OUT,  # invalid credentials
-    "UDAPI100067": Meaning.LOGGED_OUT,  # a read-only token
-    "UDAPI10000": Meaning.REFUSED,  # the request isn't known
-    "UDAPI100060": Meaning.REFUSED,  # the path isn't known
-    "UDAPI100073": Meaning.REFUSED,  # the app is inactive
-    "UDAPI100015": Meaning.REFUSED,  # API version missing
-    "UDAPI100036": Meaning.REFUSED,  # invalid input
-    "UDAPI100038": Meaning.REFUSED,  # invalid input
-    "UDAPI100074": Meaning.REFUSED,  # between midnight and 05:30
-    "UDAPI100049": Meaning.REFUSED,  # the account must use another product
-    "UDAPI1154": Meaning.REFUSED,  # the address isn't the registered one
-    "UDAPI1156": Meaning.REFUSED,  # X-Algo-Name missing or not known
-}
-_TERMS = {
-    "UDAPI1004": Meaning.REFUSED,  # order_type missing
-    "UDAPI1056": Meaning.REFUSED,  # order_type invalid
-    "UDAPI1007": Meaning.REFUSED,  # validity missing
-    "UDAPI1055": Meaning.REFUSED,  # validity invalid
-    "UDAPI1052": Meaning.REFUSED,  # quantity zero
-    "UDAPI1158": Meaning.REFUSED,  # market orders are blocked
-    "UDAPI1159": Meaning.REFUSED,  # market_protection over 25 %
-    "UDAPI1161": Meaning.REFUSED,  # MCX is disabled
-}
-PLACE_ERRORS = {
-    **_ANY_CALL,
-    **_TERMS,
-    "UDAPI1026": Meaning.REFUSED,  # instrument key missing
-    "UDAPI100011": Meaning.REFUSED,  # instrument key invalid
-    "UDAPI1054": Meaning.REFUSED,  # product invalid
-    "UDAPI1057": Meaning.REFUSED,  # transaction_type invalid
-    "UDAPI1104": Meaning.REFUSED,  # not a multiple of the lot
-    "UDAPI100039": Meaning.REFUSED,  # after-market flag wrong
-    "UDAPI1118": Meaning.REFUSED,  # too many slices or lines
-    "UDAPI1119": Meaning.REFUSED,  # tag too long
-}
-MULTI_PLACE_ERRORS = {
-    **PLACE_ERRORS,
-    "UDAPI1114": Meaning.REFUSED,  # no lines
-    "UDAPI1115": Meaning.REFUSED,  # correlation_id missing
-    "UDAPI1116": Meaning.REFUSED,  # correlation_id too long
-    "UDAPI1117": Meaning.REFUSED,  # correlation_id twice
-}
-MODIFY_ERRORS = {
-    **_ANY_CALL,
-    **_TERMS,
-    "UDAPI1003": Meaning.REFUSED,  # order id missing
-    "UDAPI100010": Meaning.REFUSED,  # order id not known
-    "UDAPI100041": Meaning.REFUSED,  # the order is over
-}
-READ_ERRORS = {**_ANY_CALL, "UDAPI100072": Meaning.REFUSED}  # funds between midnight and 05:30
-CANCEL_ERRORS = {
-    **_ANY_CALL,
-    "UDAPI1023": Meaning.REFUSED,  # order id missing
-    "UDAPI1010": Meaning.REFUSED,  # order id of a wrong form
-    "UDAPI100010": Meaning.REFUSED,  # order id not known
-    "UDAPI100040": Meaning.REFUSED,  # the order is over
-}
 
 # None: an interim word that leaves the order in the state it had.
 STATES: Mapping[str, OrderState | None] = {
@@ -186,39 +123,35 @@ def fill(row: Mapping[str, Any]) -> tuple[str, Fill]:
     )
 
 
-def outcome_of_error(answer: Answer, table: Mapping[str, Meaning]) -> Outcome:
+def outcome_of_error(answer: Answer, table: ErrorTable) -> Outcome:
     """The outcome of a call that gave no receipt. With several errors every one must be a documented no."""
-    if isinstance(answer, Answered) and 400 <= answer.status < 500:
-        errors = errors_of(answer.body)
-        if errors:
-            return outcome_of_errors(errors, table, answer)
+    match answer:
+        case Answered(status, {"errors": [_, *_]} as body) if 400 <= status < 500:
+            if body.get("status") in (None, "error") and not body.get("data"):  # else it says yes and no
+                return outcome_of_errors(errors_of(body), table, answer)
     return outcome_without_words(answer)
 
 
-def outcome_of_errors(errors: Sequence[Error], table: Mapping[str, Meaning], answer: Answered) -> Outcome:
-    first = errors[0]
-    known = all(error.code in table for error in errors)
-    return outcome_of(
-        table[first.code] if known else None,
-        first.code,
-        "; ".join(error.message for error in errors),
-        status=answer.status,
-        retry_after_s=retry_after_s(answer.headers),
-    )
+def outcome_of_errors(errors: Sequence[Error], table: ErrorTable, answer: Answered) -> Outcome:
+    code, message = errors[0].code, "; ".join(error.message for error in errors)
+    status, wait_s = answer.status, retry_after_s(answer.headers)
+    known = [table[error.code].meaning if error.code in table else None for error in errors]
+    outcomes = [outcome_of(meaning, code, message, status=status, retry_after_s=wait_s) for meaning in known]
+    return next((outcome for outcome in outcomes if isinstance(outcome, Unknown)), outcomes[0])
 
 
-def errors_of(body: object) -> list[Error]:
+def errors_of(body: Mapping[str, Any]) -> list[Error]:
     """The errors of an answer, each with the line it is of in a multi-place. Keys come in two spellings."""
-    rows = body.get("errors") if isinstance(body, Mapping) else None
-    return [
-        Error(
-            code=text_of(row.get("error_code")) or text_of(row.get("errorCode")) or "",
-            message=text_of(row.get("message")) or "",
-            correlation_id=text_of(row.get("correlation_id")) or text_of(row.get("correlationId")),
-        )
-        for row in (rows if isinstance(rows, list) else ())
-        if isinstance(row, Mapping)
-    ]
+    rows = body.get("errors")
+    return [_error(row if isinstance(row, Mapping) else {}) for row in (rows if isinstance(rows, list) else ())]
+
+
+def _error(row: Mapping[str, Any]) -> Error:
+    return Error(
+        code=text_of(row.get("error_code")) or text_of(row.get("errorCode")) or "",
+        message=text_of(row.get("message")) or "",
+        correlation_id=text_of(row.get("correlation_id")) or text_of(row.get("correlationId")),
+    )
 
 
 def _terms(order: Order) -> dict[str, Any]:

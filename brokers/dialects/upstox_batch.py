@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from brokers.answers import order_id_of, text_of
-from brokers.dialects.upstox import MULTI_PLACE_ERRORS, Error, errors_of, outcome_of_error, outcome_of_errors
+from brokers.dialects.meanings import is_doubtful
+from brokers.dialects.upstox import Error, errors_of, outcome_of_error, outcome_of_errors
+from brokers.dialects.upstox_errors import MULTI_PLACE_ERRORS
 from brokers.transport import Answer, Answered
 from domain.outcomes import Accepted, NotSent, Outcome, Refused, Unknown
 
@@ -45,15 +47,22 @@ def _outcomes_of_others(lines: Sequence[Fields], send: Callable[[Sequence[Fields
 
 
 def stopped_by(answer: Answer, tags: Sequence[str]) -> dict[str, Refused]:
-    """The lines whose payload stopped the whole batch; none if the batch wasn't stopped."""
+    """The lines whose payload stopped the whole batch; none if the batch wasn't stopped, or its words leave a doubt.
+
+    What proves it is the summary, by which nothing of the batch was looked at further, and not a line's code.
+    """
     match answer:
-        case Answered(400, {"status": "error", "summary": {"payload_error": int(count), "success": 0}} as body):
-            if count > 0 and not body.get("data"):
-                by_line = _by_line(errors_of(body))
+        case Answered(
+            400, {"status": "error", "summary": {"payload_error": int(count), "success": 0} as summary} as body
+        ):
+            errors = errors_of(body)
+            is_sure = not (summary.get("error") or body.get("data") or any(is_doubtful(e.message) for e in errors))
+            if count > 0 and is_sure:
+                by_line = _by_line(errors)
                 return {
-                    tag: Refused(errors[0].code, "; ".join(error.message for error in errors))
+                    tag: Refused(found[0].code, "; ".join(error.message for error in found))
                     for tag in tags
-                    if (errors := by_line.get(tag))
+                    if (found := by_line.get(tag))
                 }
     return {}
 

@@ -21,7 +21,7 @@ from brokers.answers import (
 from brokers.base import Line
 from brokers.dialects import terms
 from brokers.dialects.books import Row, state_of
-from brokers.dialects.meanings import Meaning, outcome_of, outcome_without_words
+from brokers.dialects.meanings import Documented, Meaning, outcome_of, outcome_without_words
 from brokers.dialects.terms import NotTranslatable
 from brokers.transport import Answer, Answered
 from domain.ids import TAG_ALPHABET, TAG_LENGTH
@@ -32,24 +32,31 @@ from domain.outcomes import BookRow, Fill, Outcome
 EXCHANGES = frozenset({"NSE", "BSE", "NFO", "BFO"})  # CDS is counted in lots there; our quantities are units
 TAG_FORM = re.compile(f"[{TAG_ALPHABET}]{{{TAG_LENGTH}}}")
 
-# By status and error_type: the same type says another thing under another status. A margin refusal leaves a REJECTED
-# row in the book, which is a refusal all the same. A pair that isn't here is not documented as a no.
-_ANY_CALL = {
-    (403, "TokenException"): Meaning.LOGGED_OUT,
-    (403, "PermissionException"): Meaning.REFUSED,  # also: the address isn't registered
-    (403, "UserException"): Meaning.REFUSED,
-    (400, "UserException"): Meaning.REFUSED,
-    (400, "InputException"): Meaning.REFUSED,
-    (400, "OrderException"): Meaning.REFUSED,
-    (429, "NetworkException"): Meaning.BUSY,
+# By status and error_type: the same type says another thing under another status. A pair that isn't here is not
+# documented, and proves nothing.
+ErrorTable = Mapping[tuple[int, str], Documented]
+
+CANCEL_ERRORS: ErrorTable = {
+    (403, "TokenException"): Documented(Meaning.LOGGED_OUT, "the session is over or invalid"),
+    (403, "PermissionException"): Documented(Meaning.REFUSED, "not permitted; the address isn't registered"),
+    (403, "UserException"): Documented(Meaning.REFUSED, "something about the account"),
+    (400, "UserException"): Documented(Meaning.REFUSED, "something about the account"),
+    (400, "InputException"): Documented(Meaning.REFUSED, "a parameter is missing or wrong"),
+    (400, "OrderException"): Documented(Meaning.REFUSED, "the order can't be placed or changed"),
+    (429, "NetworkException"): Documented(Meaning.BUSY, "over the rate limit"),
+    (500, "OrderException"): Documented(Meaning.NOTHING, "the order couldn't be placed or fetched"),
+    (503, "NetworkException"): Documented(Meaning.NOTHING, "the order system can't be reached"),
+    (502, "DataException"): Documented(Meaning.NOTHING, "the order system's answer isn't understood"),
+    (504, "DataException"): Documented(Meaning.NOTHING, "the order system's answer isn't understood"),
+    (500, "GeneralException"): Documented(Meaning.NOTHING, "anything else"),
 }
-PLACE_ERRORS = {
-    **_ANY_CALL,
-    (400, "MarginException"): Meaning.REFUSED,
-    (400, "HoldingException"): Meaning.REFUSED,
+READ_ERRORS = CANCEL_ERRORS
+MODIFY_ERRORS: ErrorTable = {
+    **CANCEL_ERRORS,
+    (400, "MarginException"): Documented(Meaning.REFUSED, "not enough funds; a new order stands in the book, rejected"),
+    (400, "HoldingException"): Documented(Meaning.REFUSED, "not enough holdings; as for funds"),
 }
-CHANGE_ERRORS = _ANY_CALL
-READ_ERRORS = _ANY_CALL
+PLACE_ERRORS = MODIFY_ERRORS
 
 # None: an interim word that leaves the order in the state it had.
 STATES: Mapping[str, OrderState | None] = {
@@ -153,12 +160,13 @@ def fill(row: Row) -> tuple[str, Fill]:
     )
 
 
-def outcome_of_error(answer: Answer, table: Mapping[tuple[int, str], Meaning]) -> Outcome:
+def outcome_of_error(answer: Answer, table: ErrorTable) -> Outcome:
     """The outcome of a call that gave no receipt."""
     match answer:
-        case Answered(status, {"status": "error", "error_type": str(kind)} as body):
+        case Answered(status, {"status": "error", "error_type": str(kind)} as body) if not body.get("data"):
+            documented = table.get((status, kind))
             return outcome_of(
-                table.get((status, kind)),
+                documented.meaning if documented else None,
                 kind,
                 text_of(body.get("message")) or "",
                 status=status,

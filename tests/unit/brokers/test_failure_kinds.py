@@ -54,6 +54,10 @@ WORDS = {
         "server error": (503, zerodha_error("NetworkException", "Request failed (kitetrade-oms)")),
     },
 }
+BOTH = {
+    "upstox": json.dumps({**json.loads(upstox_error("UDAPI1052")), "data": {"order_ids": ["1"]}}),
+    "zerodha": json.dumps({**json.loads(zerodha_error("InputException")), "data": {"order_id": "1"}}),
+}
 HTML = "<html><body>Bad Gateway</body></html>"
 
 # kind: (what the far end does, the class of the outcome)
@@ -81,6 +85,10 @@ ON_THE_WIRE: dict[str, tuple[Callable[[str], far.Act], type[Outcome]]] = {
     "hang": (lambda broker: far.hang, Unknown),
     "slow drip": (lambda broker: far.drip(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n", 0.05), Unknown),
     "10 MB": (lambda broker: far.answer(200, b" " * 10_000_000), Unknown),
+    "no and yes": (lambda broker: far.answer(400, BOTH[broker]), Unknown),
+    "validation 409": (lambda broker: far.answer(409, WORDS[broker]["validation"][1]), Unknown),
+    "rate limit 400": (lambda broker: far.answer(400, WORDS[broker]["rate limit"][1]), Unknown),
+    "dead session 400": (lambda broker: far.answer(400, WORDS[broker]["dead session"][1]), Unknown),
 }
 
 
@@ -99,6 +107,33 @@ def test_what_each_answer_proves(broker: str, kind: str):
 
     assert isinstance(outcome, proves), outcome
     assert len(peer.heard) == 1  # nothing is ever sent twice by itself
+
+
+def test_of_several_errors_one_that_proves_nothing_is_enough():
+    """Whichever comes first: a refusal beside a failure of the server, a row that is no error."""
+    refused, failed = ({"error_code": code, "message": "no"} for code in ("UDAPI1052", "UDAPI100500"))
+    for rows in ([refused, failed], [failed, refused], [refused, "text"], [refused, {}]):
+        with loopback(far.answer(400, json.dumps({"status": "error", "errors": rows}))) as peer:
+            (outcome,) = made("upstox", peer.url).place(SESSION, some_lines(1), timeout_s=0.3)
+
+        assert isinstance(outcome, Unknown), (rows, outcome)
+
+
+@pytest.mark.parametrize("spoilt", [{"message": DOUBT}, {"error": 1}, {"data": [{"order_id": "1"}]}])
+def test_a_batch_is_not_taken_for_stopped_while_its_answer_leaves_a_doubt(spoilt: dict[str, Any]):
+    lines = some_lines(2)
+    row = {
+        "error_code": "UDAPI1052",
+        "message": spoilt.get("message", "no"),
+        "correlation_id": lines[0].order.broker_tag,
+    }
+    summary = {"total": 2, "payload_error": 1, "success": 0, "error": spoilt.get("error", 0)}
+    body = {"status": "error", "errors": [row], "data": spoilt.get("data"), "summary": summary}
+    with loopback(far.answer(400, json.dumps(body))) as peer:
+        outcomes = made("upstox", peer.url).place(SESSION, lines, timeout_s=0.3)
+
+    assert isinstance(outcomes[1], Unknown)
+    assert len(peer.heard) == 1
 
 
 @pytest.mark.parametrize("broker", WORDS)
