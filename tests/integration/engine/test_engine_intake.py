@@ -347,6 +347,19 @@ def test_admission_goes_on_looking_after_an_error(house: House, monkeypatch: pyt
     admission._thread.join()
 
 
+def test_an_intake_whose_hands_are_full_says_so_before_it_is_given_more(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intake = house.intake()
+    assert intake.refuse() is None
+
+    monkeypatch.setattr("pipeline.intake.WAITING_MAX", 0)
+
+    assert intake.refuse() is not None
+    with pytest.raises(Overloaded):
+        intake.submit(house.submission()).result(5)
+
+
 def test_an_intake_that_stopped_says_so(house: House) -> None:
     intake = house.intake()
     intake.stop()
