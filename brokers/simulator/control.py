@@ -58,6 +58,8 @@ class Control:
             ("POST", re.compile(r"/accounts\Z"), self._post_accounts),
             ("PUT", re.compile(r"/accounts/([^/]+)\Z"), self._put_account),
             ("PUT", re.compile(r"/postbacks\Z"), self._put_postbacks),
+            ("GET", re.compile(r"/streams\Z"), self._get_streams),
+            ("DELETE", re.compile(r"/streams\Z"), self._delete_streams),
             ("GET", re.compile(r"/orders\Z"), self._get_orders),
             ("GET", re.compile(r"/orders/([^/]+)\Z"), self._get_order),
             ("GET", re.compile(r"/requests\Z"), self._get_requests),
@@ -180,6 +182,13 @@ class Control:
             account.postback_url = body.get("url")
             self._exchange.journal.account(account)
         return [account_row(account) for account in chosen]
+
+    def _get_streams(self, request: Request) -> Any:
+        return {name: count for service in self._services for name, count in service.open_streams().items()}
+
+    def _delete_streams(self, request: Request) -> Any:
+        """Resets the streams of an account, or all."""
+        return {"cut": sum(service.cut_streams(request.first("account")) for service in self._services)}
 
     def _get_orders(self, request: Request) -> Any:
         first = request.first

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from brokers.simulator.prices import draw
 
-POSTBACK = "postback"  # the endpoint by which outgoing messages are matched; "*" doesn't mean them
+POSTBACK = "postback"  # the endpoints by which outgoing messages are matched; "*" doesn't mean them
+FRAME = "frame"  # ... those of an order stream
 
 
 class Kind(StrEnum):
@@ -48,6 +49,13 @@ class Kind(StrEnum):
     POSTBACK_MISSING = "postback_missing"
     POSTBACK_REPEATED = "postback_repeated"
     POSTBACK_REORDERED = "postback_reordered"  # comes after the one that follows it
+    # Frames of an order stream, by the endpoint "frame"
+    FRAME_MISSING = "frame_missing"
+    FRAME_REPEATED = "frame_repeated"
+    FRAME_REORDERED = "frame_reordered"  # comes after the one that follows it
+    FRAME_DELAYED = "frame_delayed"  # comes `seconds` later
+    STREAM_CUT = "stream_cut"  # instead of the frame, the connection is reset
+    STREAM_SILENT = "stream_silent"  # the connection stands, but nothing comes over it any more
 
 
 BEFORE = frozenset(
@@ -145,7 +153,7 @@ class Faults:
     def _hits(self, fault: Fault, facade: str, endpoint: str, account: str | None) -> bool:
         if fault.facade not in (None, facade) or fault.account not in (None, account):
             return False
-        everything = fault.endpoint == "*" and endpoint != POSTBACK
+        everything = fault.endpoint == "*" and endpoint not in (POSTBACK, FRAME)
         if (not everything and fault.endpoint != endpoint) or fault.is_spent:
             return False
         fault.matched += 1

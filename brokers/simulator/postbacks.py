@@ -1,4 +1,4 @@
-"""Tells accounts of changes: POSTs to their postback URL, and text frames to whoever has their stream open.
+"""Tells accounts of changes: POSTs to their postback URL, and frames to whoever has their stream open.
 
 Deliveries to one account keep their order. None is tried twice: brokers don't promise it either.
 """
@@ -16,13 +16,12 @@ from urllib.parse import urlsplit
 from brokers.simulator.accounts import Accounts
 from brokers.simulator.book import Row, SimOrder
 from brokers.simulator.faults import POSTBACK, Faults, Kind
+from brokers.simulator.stream import Streams
 
 log = logging.getLogger(__name__)
 
 _DEADLINE_S = 5.0
 _WAITING_MAX = 10_000
-
-Hear = Callable[[str], None]
 
 
 class Teller(Protocol):
@@ -45,29 +44,21 @@ class Postbacks:
     def __init__(self, accounts: Accounts, faults: Faults, wake: Callable[[], None]) -> None:
         """`wake` tells the server that the exchange has something new to do."""
         self._accounts, self._faults, self.wake = accounts, faults, wake
+        self.streams = Streams(accounts, faults)
         self._facades: dict[str, Teller] = {}
         self._outboxes: dict[str, _Outbox] = {}
-        self._hearers: dict[str, list[Hear]] = {}
         self.delivered = self.failed = 0
 
     def speak_for(self, facade: Teller) -> None:
         self._facades[facade.name] = facade
-
-    def hear(self, user_id: str, hear: Hear) -> Callable[[], None]:
-        """Send this account's frames there, until the function given back is called."""
-        hearers = self._hearers.setdefault(user_id, [])
-        hearers.append(hear)
-        return lambda: hearers.remove(hear)
 
     def __call__(self, order: SimOrder, row: Row) -> None:
         facade = self._facades.get(order.facade)
         if facade is None:
             return
         account = self._accounts[order.account]
-        hearers = self._hearers.get(account.user_id)
-        if hearers and (frame := facade.stream(order, row)) is not None:
-            for hear in list(hearers):
-                hear(frame)
+        if self.streams.has(account.user_id) and (frame := facade.stream(order, row)) is not None:
+            self.streams.push(facade.name, account.user_id, frame)
         if account.postback_url is None or (body := facade.push(order, row)) is None:
             return
         self._post(account.user_id, facade.name, (account.postback_url, body))

@@ -112,6 +112,14 @@ class Service:
         self.counts[account.user_id if account else "", route.endpoint, told.lower()] += 1
         return answer
 
+    def open_streams(self) -> dict[str, int]:
+        """How many order streams each account has open."""
+        return self._postbacks.streams.count(self.facade.name)
+
+    def cut_streams(self, user_id: str | None) -> int:
+        """Reset the streams of one account, or of all; gives how many."""
+        return self._postbacks.streams.cut(self.facade.name, user_id)
+
     def _find(self, request: Request) -> tuple[Route, Mapping[str, str]] | None:
         for route in self.facade.routes:
             if route.method == request.method and (match := route.pattern.match(request.path)):

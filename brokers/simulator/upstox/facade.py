@@ -15,7 +15,7 @@ from brokers.simulator.faults import Fault
 from brokers.simulator.postbacks import Postbacks
 from brokers.simulator.service import Call, Route
 from brokers.simulator.settings import Limits
-from brokers.simulator.stream import stream
+from brokers.simulator.stream import Ear, stream
 from brokers.simulator.upstox.answers import (
     DEAD_TOKEN,
     RATE_LIMITED,
@@ -40,7 +40,7 @@ class Upstox:
 
     def __init__(self, exchange: Exchange, postbacks: Postbacks) -> None:
         self._exchange, self._postbacks = exchange, postbacks
-        self._codes: dict[str, str] = {}  # of a stream, used once, to the user id
+        self._codes: dict[str, tuple[str, str]] = {}  # of a stream, used once: the user id, and what to tell of
         self.routes: Sequence[Route] = self._make_routes()
 
     def _make_routes(self) -> list[Route]:
@@ -154,19 +154,26 @@ class Upstox:
         return success(_profile_of(call.owner))
 
     def _authorize_stream(self, call: Call) -> Answer:
-        code = token_hex(16)
-        self._codes[code] = call.owner.user_id
-        address = f"ws://{call.request.headers.get('host', 'localhost')}{_STREAM}?requestId={token_hex(4)}&code={code}"
+        address = self._stream_address(call.request, call.owner)
         return success({"authorized_redirect_uri": address, "authorizedRedirectUri": address})
 
     def _open_stream(self, call: Call) -> Answer | Upgrade:
+        """With a code, which is good once; with a token alone, a redirect to an address with a code."""
         code = call.request.first("code")
-        user_id = self._codes.pop(code, None) if code is not None else None
-        if user_id is None and call.account is not None and call.account.token_alive:
-            user_id = call.account.user_id
-        if user_id is None:
+        if code is not None:
+            user_id, about = self._codes.pop(code, (None, ""))
+            if user_id is None or "websocket" not in call.request.headers.get("upgrade", "").lower():
+                return self.dead_token()
+            join = partial(self._postbacks.streams.join, user_id) if "order" in about.split(",") else _nothing_to_hear
+            return Upgrade(partial(stream, join=join))
+        if call.account is None or not call.account.token_alive:
             return self.dead_token()
-        return Upgrade(partial(stream, join=partial(self._postbacks.hear, user_id)))
+        return Answer(status=302, headers=(("Location", self._stream_address(call.request, call.account)),))
+
+    def _stream_address(self, request: Request, account: Account) -> str:
+        code = token_hex(16)
+        self._codes[code] = (account.user_id, request.first("update_types") or "order")
+        return f"ws://{request.headers.get('host', 'localhost')}{_STREAM}?requestId={token_hex(4)}&code={code}"
 
 
 def _told(do: Callable[[Call], Answer]) -> Callable[[Call], Answer]:
@@ -179,6 +186,11 @@ def _told(do: Callable[[Call], Answer]) -> Callable[[Call], Answer]:
             return failure(refused.problems)
 
     return tell
+
+
+def _nothing_to_hear(ear: Ear) -> Callable[[], None]:
+    """For a stream of positions, holdings or GTT orders: there is none here."""
+    return lambda: None
 
 
 def _one(request: Request) -> int:

@@ -37,6 +37,7 @@ from brokers.simulator.zerodha.portfolio import Portfolio
 from brokers.simulator.zerodha.reads import Reads, book_row, update
 
 _SCHEME = "token "
+_HEARTBEAT_S = 1.0
 
 
 class Zerodha:
@@ -177,7 +178,8 @@ class Zerodha:
             or "websocket" not in call.request.headers.get("upgrade", "").lower()
         ):
             return self.dead_token()
-        return Upgrade(partial(stream, join=partial(self._postbacks.hear, account.user_id)))
+        join = partial(self._postbacks.streams.join, account.user_id)
+        return Upgrade(partial(stream, join=join, heartbeat_s=_HEARTBEAT_S))
 
 
 def _told(do: Callable[[Call], Answer]) -> Callable[[Call], Answer]:
