@@ -30,6 +30,9 @@ class EventType(StrEnum):
     SLICED = "SLICED"  # cut into orders of at most the freeze quantity
     STUCK = "STUCK"  # the state stays; the work on it has stopped
     REQUEUED = "REQUEUED"  # by an operator, who takes it off the dead letters
+    SETTLED = "SETTLED"  # an operator says, with evidence, what the broker did; what follows of it comes next
+    PROVEN_ABSENT = "PROVEN_ABSENT"  # the broker's book proves that it wasn't taken
+    TWIN_FOUND = "TWIN_FOUND"  # a book shows its tag once more; the state stays
 
 
 class Source(StrEnum):
@@ -42,6 +45,7 @@ class Source(StrEnum):
     POSTBACK = "POSTBACK"
     STREAM = "STREAM"
     LATE_ANSWER = "LATE_ANSWER"
+    EVIDENCE = "EVIDENCE"  # what complete reads of the broker's book prove
     RECONCILE = "RECONCILE"
     OPERATOR = "OPERATOR"
     CLOCK = "CLOCK"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -40,5 +42,18 @@ class Settings(BaseModel):
     lease_margin_s: float = Field(default=5.0, gt=0)
     dispatch_tries: int = Field(default=8, ge=1)
 
-    # the safe distance for a proof of absence, per broker where it differs
+    broker_failover_enabled: bool = False  # from what was provably not taken, to the user's next account
+
+    # the unknown: from a call's end until an order that was taken surely stands in the book; per broker where it differs
     proof_s: float = Field(default=60.0, gt=0)
+    broker_proof_s: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    cancel_twins: bool = True  # of two live orders with one tag, the one that the record doesn't follow
+    unknown_alarm_s: float = Field(default=120.0, gt=0)  # an order that is unknown for longer is told to the operator
+
+
+class UserSettings(BaseModel):
+    """What a user has chosen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    auto_retry_on_network_failure: bool = True  # send again what was provably not sent

@@ -41,6 +41,8 @@ REFUSED_IN = {
     "MARGIN_ESTIMATE": "margin",
     "ACCOUNT_HALTED": "route",
     "HALTED": "dispatch",
+    "KEY_REVOKED": "dispatch",
+    "NOT_SENT": "dispatch",
     "EXPIRED_UNSENT": "dispatch",
     "BROKER_REFUSED": "dispatch",
     "BROKER_REJECTED": "dispatch",

@@ -8,12 +8,13 @@ from datetime import datetime
 from domain.accounts import Totals
 from domain.commands import Command
 from domain.events import Event
+from domain.evidence import Search
 from domain.lifecycle import TERMINAL
 from domain.orders import Order
 from domain.outcomes import Fill
 from pipeline.chain import dispatch_stage
 from pipeline.slices import Part, parts_of, sum_up
-from store import accounts, commands, orders, reports, trades
+from store import accounts, commands, orders, reports, searches, trades
 from store.accounts import Delta
 from store.attempts import Attempt
 from store.attempts import insert as insert_attempts
@@ -39,6 +40,9 @@ class Batch:
     wakes: set[str] = field(default_factory=set)  # stages that have work once this is committed
     later: dict[str, float] = field(default_factory=dict)  # stages that have work in so many seconds
     books: set[str] = field(default_factory=set)  # brokers whose books will soon have something to tell
+    searches: list[Search] = field(default_factory=list)  # for orders of which nobody knows whether they were taken
+    watches: dict[str, datetime] = field(default_factory=dict)  # accounts whose books are read until then in any case
+    dead_sessions: set[str] = field(default_factory=set)  # accounts whose brokers want a new login first
     news: set[str] = field(default_factory=set)  # intents whose orders moved
     _taken: dict[str, _Taken] = field(default_factory=dict)
     _columns: set[str] = field(default_factory=set)  # of `orders`, that any event of the batch changes
@@ -95,6 +99,12 @@ class Batch:
                 trades.insert(unit, self.fills)
             if self.applied:
                 reports.close(unit, self.applied, self.at)
+            if self.searches:
+                searches.begin(unit, self.searches)
+            if self.watches:
+                accounts.watch(unit, self.watches)
+            if self.dead_sessions:
+                accounts.mark_sessions(unit, self.dead_sessions, "DEAD")
             if self.counted:
                 accounts.count_seconds(unit, self.counted)
             if claim_id is not None:

@@ -7,6 +7,7 @@ from domain.commands import CommandKind
 INTAKE = ("validate", "risk", "margin", "route")
 OUTCOME = ("persist", "notify")
 FIRST = {CommandKind.PLACE: "validate"}
+NOT_TAKEN = "validate"  # the way back: what a broker provably hasn't taken, and may go to another one
 
 QUEUE_PREFIX = "oc.v2."  # the version moves when a queue's arguments do: they are fixed at its creation
 

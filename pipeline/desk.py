@@ -13,9 +13,10 @@ from zoneinfo import ZoneInfo
 
 from domain.accounts import Account
 from domain.instruments import Instrument
-from domain.settings import Settings
+from domain.settings import Settings, UserSettings
 from store import accounts as account_rows
 from store import settings as setting_rows
+from store import user_settings as user_setting_rows
 from store import users
 from store.sealing import unseal
 from store.unit import Store
@@ -61,6 +62,7 @@ class Directory:
     by_id: Mapping[str, Account]
     of_user: Mapping[str, tuple[Account, ...]]
     revoked_keys: frozenset[str]  # ids of keys that were revoked in the last day
+    user_settings: Mapping[str, UserSettings]  # of users who have chosen something
 
 
 @dataclass(eq=False)
@@ -131,6 +133,7 @@ class Desk:
         with self.store.unit() as unit:
             found = account_rows.directory(unit)
             revoked = users.lately_revoked(unit)
+            chosen = user_setting_rows.read_all(unit)
         owners: dict[str, list[Account]] = {}
         for account in found:
             owners.setdefault(account.user_id, []).append(account)
@@ -138,6 +141,7 @@ class Desk:
             by_id={account.id: account for account in found},
             of_user={user: tuple(owned) for user, owned in owners.items()},
             revoked_keys=revoked,
+            user_settings=chosen,
         )
 
     def _read_sessions(self) -> dict[str, Session]:

@@ -27,7 +27,7 @@ from pipeline.chain import dispatch_stage
 from pipeline.desk import Desk
 from pipeline.slices import cut
 from pipeline.stage import Policy
-from store import accounts
+from store import accounts, attempts
 from store.unit import Unit
 
 
@@ -69,7 +69,7 @@ class IntakeGroup:
         self._capabilities = {name: adapter.capabilities for name, adapter in desk.adapters.items()}
 
     def decide(self, unit: Unit, claimed: Sequence[Command], held: Mapping[str, Order], batch: Batch) -> None:
-        facts = self._gather(unit, held, batch.at)
+        facts = self._gather(unit, claimed, held, batch.at)
         for step in self._steps:
             if step.prepare is not None:
                 facts.kept[step.name] = step.prepare(facts)
@@ -83,14 +83,18 @@ class IntakeGroup:
             batch.commands.append(command)
         batch.counted.extend(facts.totals.values())
 
-    def _gather(self, unit: Unit, held: Mapping[str, Order], now: datetime) -> Facts:
+    def _gather(self, unit: Unit, claimed: Sequence[Command], held: Mapping[str, Order], now: datetime) -> Facts:
+        called = [command.order_id for command in claimed if command.fence]
+        tried = attempts.brokers_tried(unit, called) if called else {}
         settings, directory, instruments = self._desk.settings(), self._desk.directory(), self._desk.instruments()
         choices = {}
         for order in held.values():
             owned = directory.of_user.get(order.user_id, ())
             able = candidates(order, owned, self._capabilities, instruments.get(order.instrument), settings)
             if able:
-                choices[order.id] = able[0]
+                # What a broker hasn't taken goes to another one; where all were asked, to the first again.
+                untried = (account for account in able if account.broker not in tried.get(order.id, ()))
+                choices[order.id] = next(untried, able[0])
         totals = accounts.lock(unit, sorted({account.id for account in choices.values()}))
         return Facts(now, settings, instruments, self._capabilities, choices, totals)
 
@@ -109,6 +113,9 @@ class IntakeGroup:
         if account is None:
             self._end(command, order, OrderState.REJECTED, _no_route(order), batch)
             return
+        before = order.broker, order.account_id, order.blocked_paise, order.exposure_paise
+        if order.account_id is not None:
+            _take_back(order, facts)  # it comes back from a broker that didn't take it
         order.broker, order.account_id = account.broker, account.id
         said: list[dict[str, Any]] = []
         for number, step in enumerate(self._steps):
@@ -120,7 +127,9 @@ class IntakeGroup:
                 if earlier.undo is not None:
                     earlier.undo(order, facts)
             if isinstance(verdict, Wait):
-                order.broker = order.account_id = None
+                order.broker, order.account_id, order.blocked_paise, order.exposure_paise = before
+                if order.account_id is not None:
+                    _count(order, facts, 1)
                 command.stage, command.state = step.name, CommandState.READY
                 command.due_at = min(verdict.until, order.send_before)  # at its limit it is refused
                 command.error, command.deaths = verdict.why, 0
@@ -183,6 +192,21 @@ class IntakeGroup:
         )
         command.finish("notify", batch.at)
         batch.news.add(order.intent_id)
+
+
+def _take_back(order: Order, facts: Facts) -> None:
+    """What the order holds of its last account is free for it to be judged anew; the batch books the difference."""
+    _count(order, facts, -1)
+    order.blocked_paise = order.exposure_paise = 0
+
+
+def _count(order: Order, facts: Facts, sign: int) -> None:
+    """What the order holds of its account, in the totals that the batch is judged by."""
+    totals = facts.totals.get(order.account_id or "")
+    if totals is not None:
+        totals.blocked_paise += sign * order.blocked_paise
+        totals.exposure_paise += sign * order.exposure_paise
+        totals.open_orders += sign
 
 
 def _told(stage: str, verdict: Verdict) -> dict[str, Any]:

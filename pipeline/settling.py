@@ -26,6 +26,7 @@ from pipeline.desk import Desk
 from pipeline.reports import late_answers
 from pipeline.stage import announce
 from pipeline.stages import persist
+from pipeline.wayback import WayBack, way_back
 from store import attempts, commands, orders, reports
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ GATHER_S = 0.003  # answers that come so close together are written down togethe
 RETRY_FIRST_S, RETRY_MAX_S = 0.05, 2.0
 
 _End = tuple[str, int, Outcome, datetime]  # order id, fence, what came of the call, when
-_Settle = Callable[[Order, Command, Outcome, Batch], None]
+_Settle = Callable[[Order, Command, Outcome, Batch, WayBack], None]
 
 
 class Settler:
@@ -122,7 +123,7 @@ def settle_answers(desk: Desk, answers: Sequence[Answer], known: Mapping[str, Or
 
 def _write_down(desk: Desk, ends: Sequence[_End], settle: _Settle, known: Mapping[str, Order]) -> None:
     outcomes = {order_id: outcome for order_id, _, outcome, _ in ends}
-    batch = Batch(at=desk.now())
+    batch, way = Batch(at=desk.now()), way_back(desk)
     with desk.store.unit() as unit:
         keys = [(order_id, fence, not isinstance(outcome, Unknown)) for order_id, fence, outcome, _ in ends]
         answered = commands.lock_answered(unit, keys)
@@ -130,7 +131,7 @@ def _write_down(desk: Desk, ends: Sequence[_End], settle: _Settle, known: Mappin
         for command in answered:
             order = held[command.order_id]
             batch.hold(order)
-            settle(order, command, outcomes[command.order_id], batch)
+            settle(order, command, outcomes[command.order_id], batch, way)
             batch.commands.append(command)
             batch.news.add(order.intent_id)
         late = [
@@ -148,7 +149,7 @@ def _write_down(desk: Desk, ends: Sequence[_End], settle: _Settle, known: Mappin
     announce(desk, batch)
 
 
-def _leave_to_persist(order: Order, command: Command, outcome: Outcome, batch: Batch) -> None:
+def _leave_to_persist(order: Order, command: Command, outcome: Outcome, batch: Batch, way: WayBack) -> None:
     command.go_to("persist", batch.at)
     batch.wakes.add("persist")
 

@@ -17,7 +17,7 @@ from pipeline.desk import Desk
 from pipeline.news import tell
 from pipeline.queueview import QueueView
 from pipeline.stage import DEATHS_ALONE_MAX, give_up
-from store import accounts, commands, orders, reports
+from store import accounts, commands, orders, reports, searches
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ class Sweep:
             if state == CommandState.READY and oldest <= overdue:
                 self._part(partial(self._wake, stage, oldest, deep=deep))
         self._part(self._wake_for_reports)
+        self._part(self._tell_unknown)
         self._part(self._bury)
 
     def _part(self, part: Callable[[], None]) -> None:
@@ -95,13 +96,34 @@ class Sweep:
         with self._desk.store.unit() as unit:
             if reports.any_due(unit, older_than_s=OVERDUE_S):
                 self._desk.wakeups.wake("persist")
-            live = accounts.brokers_with_live_orders(unit) if time.monotonic() >= self._books_at else []
+            live = accounts.brokers_to_read(unit, self._desk.now()) if time.monotonic() >= self._books_at else []
         if live:
             self._books_at = time.monotonic() + BOOKS_EVERY_S
         for broker in live:
             depth = self._queue.depth(queue_of(reports_stage(broker)))
             if depth is not None and depth[0] == 0:
                 self._desk.wakeups.wake(reports_stage(broker))
+
+    def _tell_unknown(self) -> None:
+        """Orders that should have been proven taken or not by now: their book can't be read, or its day is over."""
+        now = self._desk.now()
+        patience = timedelta(seconds=self._desk.settings().unknown_alarm_s)
+        with self._desk.store.unit() as unit:
+            overdue = searches.overdue(unit, now - patience)
+            new = [order_id for order_id, _, _, told in overdue if not told]
+            if new:
+                searches.mark_told(unit, new, now)
+            crash("sweep.unknown.before_commit")
+        if overdue:
+            self.alarms["unknown"] = f"{len(overdue)} orders are unknown for longer than their proof takes"
+        else:
+            self.alarms.pop("unknown", None)
+        for order_id, account_id, asked_at, told in overdue:
+            if not told:
+                log.error(
+                    "nobody knows of an order, and its book proves nothing",
+                    extra={"order_id": order_id, "account": account_id, "asked_at": asked_at.isoformat()},
+                )
 
     def _find_dead_workers(self) -> None:
         """An open claim over unlocked rows: its worker died. Its commands go on alone, and are STUCK after three."""

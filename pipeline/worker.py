@@ -18,12 +18,13 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.worker import Worker
 
 from pipeline import logs
+from pipeline.books import BookReader
 from pipeline.chain import OUTCOME, dispatch_stage, queue_of, reports_stage
 from pipeline.crash import crash
 from pipeline.desk import Desk, from_env
 from pipeline.pace import Pace
 from pipeline.rabbit import connect
-from pipeline.reports import BookReader, apply_due
+from pipeline.reports import apply_due
 from pipeline.stage import PACE_S, Engine
 from pipeline.wakeups import DEEP
 
@@ -104,9 +105,10 @@ def intake_handlers(desk: Desk) -> tuple[dict[str, Handler], Callable[[], None]]
 
 
 def outcome_handlers(desk: Desk) -> tuple[dict[str, Handler], Callable[[], None]]:
-    from pipeline.stages.persist import OUTCOME as GROUP
+    from pipeline.stages.persist import OutcomeGroup
 
-    handlers = {stage: _engine_handler(desk, GROUP, stage) for stage in OUTCOME}
+    group = OutcomeGroup(desk)
+    handlers = {stage: _engine_handler(desk, group, stage) for stage in OUTCOME}
     persist = handlers["persist"]
 
     def persist_and_reports(since: str | None) -> None:
@@ -125,8 +127,9 @@ def dispatch_handlers(desk: Desk, broker: str) -> tuple[dict[str, Handler], Call
     transport.crash = crash
     transport.watchers.append(health.watch)
     able = desk.adapters[broker].capabilities
-    dispatcher = Dispatcher(desk, broker, _budget(desk, broker, able.order_windows, "order"), health)
-    reader = BookReader(desk, broker, _budget(desk, broker, able.read_windows, "read"))
+    order_budget = _budget(desk, broker, able.order_windows, "order")
+    dispatcher = Dispatcher(desk, broker, order_budget, health)
+    reader = BookReader(desk, broker, _budget(desk, broker, able.read_windows, "read"), order_budget)
 
     def read_books(since: str | None) -> None:
         if since == DEEP:

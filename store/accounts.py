@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from domain.accounts import Account, Totals
 from store.unit import Unit, array, text_array
@@ -91,10 +92,38 @@ def credentials(unit: Unit) -> list[tuple[str, str, str, bytes]]:
     return [tuple(row) for row in unit.rows("select id, broker, calendar, credentials from accounts")]
 
 
-def with_live_orders(unit: Unit, broker: str) -> list[str]:
-    rows = unit.rows("select id from accounts where broker = %s and open_orders > 0 order by id", (broker,))
+def to_read(unit: Unit, broker: str, now: datetime) -> list[tuple[str, bool]]:
+    """(account, whether its session is alive) whose books tell something: they have live orders, or had one that went elsewhere."""
+    rows = unit.rows(
+        "select a.id, a.session = 'ALIVE' from accounts a left join watches w on w.account_id = a.id and w.until > %s"
+        " where a.broker = %s and (a.open_orders > 0 or w.account_id is not null) order by a.id",
+        (now, broker),
+    )
+    return [(id_, alive) for id_, alive in rows]
+
+
+def brokers_to_read(unit: Unit, now: datetime) -> list[str]:
+    rows = unit.rows(
+        "select distinct a.broker from accounts a left join watches w on w.account_id = a.id and w.until > %s"
+        " where a.open_orders > 0 or w.account_id is not null",
+        (now,),
+    )
     return [row[0] for row in rows]
 
 
-def brokers_with_live_orders(unit: Unit) -> list[str]:
-    return [row[0] for row in unit.rows("select distinct broker from accounts where open_orders > 0")]
+def watch(unit: Unit, until: Mapping[str, datetime]) -> None:
+    """Read these accounts' books until then, whether they have live orders or not."""
+    unit.run(
+        "insert into watches (account_id, until) select * from unnest(%s::text[], %s::timestamptz[])"
+        " on conflict (account_id) do update set until = greatest(watches.until, excluded.until)",
+        (text_array(list(until)), array([at.isoformat() for at in until.values()])),
+    )
+
+
+def mark_sessions(unit: Unit, account_ids: Collection[str], session: str) -> int:
+    """Say whether the accounts' sessions at their brokers are ALIVE or DEAD; gives how many that changed."""
+    return unit.run(
+        "update accounts a set session = %s from (select id from accounts where id = any(%s) and session <> %s"
+        " order by id for no key update) v where a.id = v.id",
+        (session, sorted(account_ids), session),
+    )

@@ -85,6 +85,15 @@ def newest(unit: Unit, keys: Sequence[tuple[str, int]]) -> dict[str, Outcome | N
     return {order_id: outcome_from(word, response) for order_id, word, response in rows}
 
 
+def brokers_tried(unit: Unit, order_ids: Sequence[str]) -> dict[str, frozenset[str]]:
+    """By order, the brokers that calls for it were meant for."""
+    rows = unit.rows(
+        "select order_id, array_agg(distinct broker) from attempts where order_id = any(%s::uuid[]) group by order_id",
+        (array(order_ids),),
+    )
+    return {order_id: frozenset(brokers) for order_id, brokers in rows}
+
+
 def count_sent(unit: Unit, account_id: str, windows: Sequence[int], now: datetime) -> dict[int, int]:
     """How many calls the account has used in each of the calendar windows (seconds, counted in Indian time) under way.
 

@@ -48,10 +48,12 @@ def lock_known(unit: Unit, order_ids: Sequence[str], known: Mapping[str, Order])
     return held | lock(unit, unknown) if unknown else held
 
 
-def ids_by_tag(unit: Unit, tags: Sequence[str]) -> dict[str, tuple[str, str | None]]:
-    """By broker tag the order's id, and its id at the broker where that is known."""
-    rows = unit.rows("select broker_tag, id, broker_order_id from orders where broker_tag = any(%s)", (list(tags),))
-    return {tag: (id_, broker_order_id) for tag, id_, broker_order_id in rows}
+def known_by_tag(unit: Unit, tags: Sequence[str]) -> list[tuple[str, str, str | None, str | None, OrderState]]:
+    """(tag, id, id at the broker, account, state) of the orders with these tags."""
+    rows = unit.rows(
+        "select broker_tag, id, broker_order_id, account_id, state from orders where broker_tag = any(%s)", (list(tags),)
+    )
+    return [(tag, id_, broker_order_id, account_id, _STATES[state]) for tag, id_, broker_order_id, account_id, state in rows]
 
 
 def from_row(row: tuple[Any, ...]) -> Order:

@@ -233,3 +233,89 @@ audit_log = Table(
     Column("subject", Text, nullable=False),
     Column("detail", JSON, nullable=False),
 )
+
+searches = Table(
+    "searches",
+    metadata,
+    Column("order_id", _ID, primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("asked_at", _MOMENT, nullable=False),
+    Column("proof_from", _MOMENT, nullable=False),
+    Column("next_at", _MOMENT, nullable=False),
+    Column("looks", Integer, nullable=False),
+    Column("clean_reads", Integer, nullable=False),
+    Column("clean_at", _MOMENT),
+    Column("told_at", _MOMENT),
+)
+
+strays = Table(
+    "strays",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("broker_order_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("tag", Text, nullable=False),
+    Column("order_id", _ID),
+    Column("body", JSON, nullable=False),
+    Column("found_at", _MOMENT, nullable=False),
+    Column("seen_at", _MOMENT, nullable=False),
+    Column("cancel_asked_at", _MOMENT),
+    Column("cancel_outcome", Text),
+    Column("closed_at", _MOMENT),
+    Column("closed_by", Text),
+)
+
+watches = Table(
+    "watches",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("until", _MOMENT, nullable=False),
+)
+
+findings = Table(
+    "findings",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("ours", Text),
+    Column("theirs", Text),
+    Column("found_at", _MOMENT, nullable=False),
+    Column("seen_at", _MOMENT, nullable=False),
+    Column("gone_at", _MOMENT),
+)
+
+user_settings = Table(
+    "user_settings",
+    metadata,
+    Column("user_id", _ID, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", JSONB, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("updated_at", _MOMENT, nullable=False),
+    Column("updated_by", Text, nullable=False),
+)
+
+parkings = Table(
+    "parkings",
+    metadata,
+    Column("order_id", _ID, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("until", _MOMENT),
+    Column("operator", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("parked_at", _MOMENT, nullable=False),
+)
+
+acts = Table(
+    "acts",
+    metadata,
+    Column("user_id", _ID, primary_key=True),
+    Column("idempotency_key", Text, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("answer", JSON),
+    Column("at", _MOMENT, nullable=False),
+)

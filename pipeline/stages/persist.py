@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from types import MappingProxyType
+from typing import Any
 
 from domain.commands import Command, CommandState
-from domain.events import EVENT_OF_STATE, Event, EventType, Source, advance
+from domain.events import EVENT_OF_STATE, EventType, Source, advance
+from domain.evidence import search
 from domain.lifecycle import AT_BROKER, TERMINAL, UNSENT, OrderState, may_move
 from domain.orders import Order
 from domain.outcomes import Accepted, BookRow, NotSent, Outcome, Refused, Unknown
 from pipeline.batch import Batch
-from pipeline.chain import dispatch_stage
+from pipeline.desk import Desk
 from pipeline.stage import Policy
+from pipeline.wayback import WayBack, go_back, way_back
 from store import attempts
 from store.unit import Unit
 
-RESEND_FIRST_S, RESEND_MAX_S = 0.2, 5.0
 LEASE_OVER = Unknown("the lease ended without an outcome")
 
 
-@dataclass(frozen=True, slots=True)
 class OutcomeGroup:
     """persist and notify: one transaction carries a command through both; the telling follows the commit."""
 
-    policies: Mapping[str, Policy]
+    policies: Mapping[str, Policy] = MappingProxyType(
+        {"persist": Policy(10, (200, 10_000)), "notify": Policy(10, (200, 10_000))}
+    )
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
 
     def decide(self, unit: Unit, claimed: Sequence[Command], held: Mapping[str, Order], batch: Batch) -> None:
         outcomes = attempts.newest(unit, [(command.order_id, command.fence) for command in claimed])
+        way = way_back(self._desk)
         for command in claimed:
             order = held[command.order_id]
             try:
-                settle(order, command, outcomes.get(command.order_id) or LEASE_OVER, batch)
+                settle(order, command, outcomes.get(command.order_id) or LEASE_OVER, batch, way)
             except Exception as error:  # noqa: BLE001 - one order's failure is its own
                 batch.failures[command.order_id] = error
                 continue
@@ -40,10 +46,7 @@ class OutcomeGroup:
             batch.news.add(order.intent_id)
 
 
-OUTCOME = OutcomeGroup({"persist": Policy(10, (200, 10_000)), "notify": Policy(10, (200, 10_000))})
-
-
-def settle(order: Order, command: Command, outcome: Outcome, batch: Batch) -> None:
+def settle(order: Order, command: Command, outcome: Outcome, batch: Batch, way: WayBack) -> None:
     """Turn the outcome of a placement's newest attempt into the order's state.
 
     A report may have come first: evidence from the broker's book stands, whatever the answer was.
@@ -55,56 +58,75 @@ def settle(order: Order, command: Command, outcome: Outcome, batch: Batch) -> No
     match outcome:
         case Accepted(broker_order_id):
             changes = {"broker_order_id": broker_order_id}
-            event = advance(
-                order,
-                EventType.SUBMITTED,
-                Source.BROKER_ANSWER,
-                batch.at,
-                state=OrderState.SUBMITTED,
-                changes=changes,
-            )
+            _move(order, EventType.SUBMITTED, OrderState.SUBMITTED, batch, changes=changes)
             command.finish("notify", batch.at)
             if order.broker is not None:
                 batch.books.add(order.broker)
         case Refused(code, message):
             changes = {"reason_code": "BROKER_REFUSED", "reason": f"{order.broker}: {message} ({code})"}
-            event = advance(
-                order, EventType.REJECTED, Source.BROKER_ANSWER, batch.at, state=OrderState.REJECTED, changes=changes
-            )
+            _move(order, EventType.REJECTED, OrderState.REJECTED, batch, changes=changes)
             command.finish("notify", batch.at)
-        case NotSent():
-            event = _send_again(order, command, outcome, batch)
+        case NotSent(why, retry_after_s, session_dead):
+            because = {"why": why, "attempt": command.fence}
+            _move(order, EventType.NOT_SENT, OrderState.RECEIVED, batch, because=because)
+            if session_dead and order.account_id is not None:
+                batch.dead_sessions.add(order.account_id)
+            go_back(order, command, why, batch, way, retry_after_s=retry_after_s)
         case Unknown(why):
-            event = _unknown(order, command, why, batch)
-    batch.change(order, event)
+            _unknown(order, command, why, batch, way)
 
 
-def _send_again(order: Order, command: Command, outcome: NotSent, batch: Batch) -> Event:
-    wait_s = outcome.retry_after_s or min(RESEND_MAX_S, RESEND_FIRST_S * 2 ** min(command.fence - 1, 10))
-    assert order.broker is not None
-    stage = dispatch_stage(order.broker)
-    # No later than its limit, at which it is refused: however long the broker wants to be left alone.
-    command.go_to(stage, min(batch.at + timedelta(seconds=wait_s), max(batch.at, order.send_before)))
-    batch.later[stage] = min(wait_s, batch.later.get(stage, wait_s))
-    because = {"why": outcome.why, "attempt": command.fence, "againInS": wait_s}
-    return advance(
-        order, EventType.NOT_SENT, Source.BROKER_ANSWER, batch.at, state=OrderState.RECEIVED, because=because
+def _move(
+    order: Order,
+    event_type: EventType,
+    state: OrderState,
+    batch: Batch,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    because: Mapping[str, Any] | None = None,
+) -> None:
+    source = Source.BROKER_ANSWER
+    batch.change(
+        order, advance(order, event_type, source, batch.at, state=state, changes=changes, because=because)
     )
 
 
-def _unknown(order: Order, command: Command, why: str, batch: Batch) -> Event:
+def _unknown(order: Order, command: Command, why: str, batch: Batch, way: WayBack) -> None:
+    """The order keeps what it has blocked, and is looked for in its account's book."""
+    ended_at = max(batch.at, command.lease_until) if why == LEASE_OVER.why and command.lease_until else batch.at
     command.stage, command.state, command.due_at, command.error = "persist", CommandState.UNKNOWN, batch.at, why
     if order.broker is not None:
         batch.books.add(order.broker)
-    state = OrderState.UNKNOWN if order.state is not OrderState.UNKNOWN else None
-    return advance(
-        order,
-        EventType.UNKNOWN,
-        Source.BROKER_ANSWER,
-        batch.at,
-        state=state,
-        because={"why": why, "attempt": command.fence},
+    batch.searches.append(
+        search(
+            order.id,
+            order.account_id or "",
+            command.fence,
+            asked_at=batch.at,
+            ended_at=ended_at,
+            proof=way.proof_at(order.broker),
+            now=batch.at,
+        )
     )
+    if order.state is not OrderState.UNKNOWN:
+        because = {"why": why, "attempt": command.fence}
+        _move(order, EventType.UNKNOWN, OrderState.UNKNOWN, batch, because=because)
+
+
+def apply_absence(
+    order: Order, command: Command, fence: int, proof: Mapping[str, Any], batch: Batch, way: WayBack
+) -> None:
+    """Two clean reads of the book prove that an attempt was not taken. Whatever came since stands against it."""
+    if order.state is not OrderState.UNKNOWN or command.state is not CommandState.UNKNOWN or command.fence != fence:
+        return
+    because = {"attempt": fence, **proof}
+    event = advance(
+        order, EventType.PROVEN_ABSENT, Source.EVIDENCE, batch.at, state=OrderState.RECEIVED, because=because
+    )
+    batch.change(order, event)
+    batch.commands.append(command)
+    batch.news.add(order.intent_id)
+    go_back(order, command, "its broker's book proves that it was not taken", batch, way, retry_after_s=None)
 
 
 def _settle_late(order: Order, outcome: Outcome, batch: Batch) -> None:
@@ -114,8 +136,16 @@ def _settle_late(order: Order, outcome: Outcome, batch: Batch) -> None:
         batch.change(order, advance(order, EventType.SUBMITTED, Source.BROKER_ANSWER, batch.at, changes=changes))
 
 
-def apply_row(order: Order, command: Command, row: BookRow, source: Source, batch: Batch) -> None:
-    """Bring an order up to what the broker's book shows of it.
+def apply_row(
+    order: Order,
+    command: Command,
+    row: BookRow,
+    source: Source,
+    batch: Batch,
+    *,
+    account: tuple[str, str] | None = None,
+) -> None:
+    """Bring an order up to what the broker's book shows of it. `account` is (account, broker) where it was read.
 
     Filled quantity never falls, terminal states stay, and a move that the lifecycle has not is not made: late,
     repeated and reordered reports end where the newest alone would.
@@ -123,7 +153,10 @@ def apply_row(order: Order, command: Command, row: BookRow, source: Source, batc
     if was_unsent := order.state in UNSENT:
         # The broker has what we took for unsent: it must not be sent again.
         found = {"why": "found in the broker's book"}
-        event = advance(order, EventType.SENDING, source, batch.at, state=OrderState.SENDING, because=found)
+        back = {"account_id": account[0], "broker": account[1]} if account and account[0] != order.account_id else {}
+        event = advance(
+            order, EventType.SENDING, source, batch.at, state=OrderState.SENDING, changes=back, because=found
+        )
         batch.change(order, event)
     batch.fills.extend((order, fill) for fill in row.fills)
     filled = max(order.filled_quantity, min(row.filled_quantity, order.quantity))

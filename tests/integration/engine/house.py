@@ -29,7 +29,7 @@ from pipeline.intake import Intake
 from pipeline.intake_group import Facts, IntakeGroup, Step
 from pipeline.stage import Engine, Policy
 from pipeline.stages.dispatch import Dispatcher
-from pipeline.stages.persist import OUTCOME
+from pipeline.stages.persist import OutcomeGroup
 from store import commands, orders
 from store.unit import Store
 
@@ -315,7 +315,7 @@ def intake_engine(desk: Desk, *chosen: Step, **judges: Callable[[Order, Facts], 
 
 
 def outcome_engine(desk: Desk) -> Engine:
-    return Engine(desk, OUTCOME)
+    return Engine(desk, OutcomeGroup(desk))
 
 
 def a_row(tag: str | None, /, **given: Any) -> BookRow:

@@ -13,7 +13,8 @@ from house import BROKER, FakeBroker, House, a_row, intake_engine
 from domain.lifecycle import OrderState
 from domain.outcomes import Accepted, BookRow, Fill, NotSent, Outcome, Refused, Unknown
 from domain.verdicts import Proceed, Reject
-from pipeline.reports import BookReader, apply_due
+from pipeline.books import BookReader
+from pipeline.reports import apply_due
 
 MOMENT = datetime(2026, 11, 23, 5, 0, tzinfo=UTC)
 FREEZE = 89_000  # of NSE:INFY: one order may have no more

@@ -14,7 +14,8 @@ from domain.events import Source
 from domain.ids import broker_tag, new_id
 from domain.lifecycle import OrderState
 from domain.outcomes import Accepted, BookRow, Fill, NotSent, Outcome, Unknown, Unreadable
-from pipeline.reports import BookReader, apply_due, to_body
+from pipeline.books import BookReader
+from pipeline.reports import apply_due, to_body
 from store import reports
 from store.reports import Report
 
@@ -246,7 +247,7 @@ def test_two_processes_apply_each_report_once(house: House) -> None:
 
 def test_the_digest_is_the_facts_own(house: House) -> None:
     (order_id,) = sent(house)
-    body = to_body(row_of(house, order_id, state=OrderState.OPEN))
+    body = to_body(row_of(house, order_id, state=OrderState.OPEN), "FK0001", BROKER)
     with house.store.unit() as unit:
         told = [
             reports.insert(unit, [Report(order_id, source, body)], utc_now()) for source in (Source.POLL, Source.STREAM)

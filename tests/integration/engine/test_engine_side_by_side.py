@@ -15,8 +15,9 @@ from domain.lifecycle import OrderState
 from domain.orders import Order
 from domain.outcomes import BookRow, Fill
 from domain.verdicts import Proceed, Reject, Verdict
+from pipeline.books import BookReader
 from pipeline.intake_group import Facts, Step
-from pipeline.reports import BookReader, apply_due
+from pipeline.reports import apply_due
 from pipeline.stage import Policy
 from store import accounts
 from store.accounts import Delta

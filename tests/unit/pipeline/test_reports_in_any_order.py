@@ -20,6 +20,7 @@ from domain.outcomes import Accepted, BookRow, Fill, NotSent, Outcome, Refused, 
 from pipeline.batch import Batch
 from pipeline.reports import from_body, to_body
 from pipeline.stages.persist import apply_row, settle
+from pipeline.wayback import WayBack
 
 NOW = datetime(2026, 11, 23, 5, 0, tzinfo=UTC)
 QUANTITY = 10
@@ -146,7 +147,7 @@ def test_what_a_book_showed_before_the_answer_stands(outcome: Outcome, reports: 
     order, command = an_order(OrderState.SENDING), a_command(CommandState.SENDING)
     batch, _ = applied(order, command, reports)
     seen = order.state
-    settle(order, command, outcome, batch)
+    settle(order, command, outcome, batch, WayBack())
 
     if reports:
         assert (order.state, command.state) == (seen, CommandState.DONE)
@@ -178,10 +179,10 @@ def test_a_rejection_keeps_the_brokers_own_words() -> None:
 def test_an_outcome_told_twice_is_settled_once(outcome: Outcome) -> None:
     order, command, batch = an_order(OrderState.SENDING), a_command(CommandState.SENDING), Batch(at=NOW)
     batch.hold(order)
-    settle(order, command, outcome, batch)
+    settle(order, command, outcome, batch, WayBack())
     state = order.state
     if isinstance(outcome, (Accepted, Refused)):
-        settle(order, command, outcome, batch)
+        settle(order, command, outcome, batch, WayBack())
         assert len(batch.events) == 1
     assert order.state is state
 
@@ -189,5 +190,5 @@ def test_an_outcome_told_twice_is_settled_once(outcome: Outcome) -> None:
 @given(runs())
 def test_a_row_comes_back_from_the_inbox_as_it_was_told(run: list[BookRow]) -> None:
     for row in run:
-        assert from_body(to_body(row)) == row
-        assert to_body(from_body(to_body(row))) == to_body(row)
+        assert from_body(to_body(row, "A1", "fake")) == row
+        assert to_body(from_body(to_body(row, "A1", "fake")), "A1", "fake") == to_body(row, "A1", "fake")
