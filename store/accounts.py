@@ -93,10 +93,14 @@ def credentials(unit: Unit) -> list[tuple[str, str, str, bytes]]:
 
 
 def to_read(unit: Unit, broker: str, now: datetime) -> list[tuple[str, bool]]:
-    """(account, whether its session is alive) whose books tell something: they have live orders, or had one that went elsewhere."""
+    """(account, whether its session is alive) whose books tell something.
+
+    They have live orders, had one that went elsewhere, or a stream told of fills whose trades haven't been read.
+    """
     rows = unit.rows(
         "select a.id, a.session = 'ALIVE' from accounts a left join watches w on w.account_id = a.id and w.until > %s"
-        " where a.broker = %s and (a.open_orders > 0 or w.account_id is not null) order by a.id",
+        " where a.broker = %s and (a.open_orders > 0 or w.account_id is not null"
+        " or exists (select from awaited_trades t where t.account_id = a.id)) order by a.id",
         (now, broker),
     )
     return [(id_, alive) for id_, alive in rows]
@@ -105,7 +109,8 @@ def to_read(unit: Unit, broker: str, now: datetime) -> list[tuple[str, bool]]:
 def brokers_to_read(unit: Unit, now: datetime) -> list[str]:
     rows = unit.rows(
         "select distinct a.broker from accounts a left join watches w on w.account_id = a.id and w.until > %s"
-        " where a.open_orders > 0 or w.account_id is not null",
+        " where a.open_orders > 0 or w.account_id is not null"
+        " or exists (select from awaited_trades t where t.account_id = a.id)",
         (now,),
     )
     return [row[0] for row in rows]

@@ -319,3 +319,27 @@ acts = Table(
     Column("answer", JSON),
     Column("at", _MOMENT, nullable=False),
 )
+
+listeners = Table(
+    "listeners",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("until", _MOMENT, nullable=False),
+)
+
+stream_leases = Table(
+    "stream_leases",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("until", _MOMENT, nullable=False),
+)
+
+awaited_trades = Table(
+    "awaited_trades",
+    metadata,
+    Column("order_id", _ID, primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("filled", BigInteger, nullable=False),
+    Column("since", _MOMENT, nullable=False),
+)
