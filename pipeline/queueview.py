@@ -35,6 +35,7 @@ class QueueView:
         self._connection: pika.BlockingConnection | None = None
         self._channel: BlockingChannel | None = None
         self._away_until = 0.0
+        self._is_away = False
 
     def depth(self, queue: str) -> tuple[int, int] | None:
         """(messages ready, consumers); a queue that nobody has made yet has none of either."""
@@ -42,8 +43,12 @@ class QueueView:
             declared = self._ask(lambda channel: channel.queue_declare(queue=queue, passive=True))
         except pika.exceptions.ChannelClosedByBroker as error:
             return (0, 0) if error.reply_code == NOT_FOUND else None
-        except (pika.exceptions.AMQPError, OSError):
+        except (pika.exceptions.AMQPError, OSError) as error:
+            if not self._is_away:
+                log.warning("the queue can't be looked at: %s", error or type(error).__name__)
+            self._is_away = True
             return None
+        self._is_away = False
         return declared.method.message_count, declared.method.consumer_count
 
     def bury(self, queue: str, body: dict[str, object]) -> bool:

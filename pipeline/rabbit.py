@@ -20,6 +20,10 @@ from dramatiq.middleware import Middleware, Retries, ShutdownNotifications, Skip
 DELIVERY_LIMIT = 20  # a message that kills its worker this often is a dead letter
 NO_DELIVERY_LIMIT = 1_000_000  # every return counts, also of delayed and dead letters; unset means 20 from 4.0 on
 DEAD_LETTERS = {"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT}  # no time to live: operators empty it
+HEARTBEAT_S = 5  # of consumers, whose threads are always at the wire
+# A connection that is used now and then sends no heartbeat in between: RabbitMQ would cut it each time, and the next
+# message would pay for a new one. TCP's own limits find a dead peer as soon as something is said to it.
+NO_HEARTBEAT = 0
 # Half-open connections are noticed within 5 s.
 _TCP_OPTIONS = {"TCP_USER_TIMEOUT": 5000, "TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 2}
 
@@ -84,24 +88,24 @@ class OrderBroker(RabbitmqBroker):
         return self.channel.queue_declare(queue=name, durable=True, arguments=arguments)
 
 
-def connect(url: str) -> OrderBroker:
+def connect(url: str, *, heartbeat_s: int = HEARTBEAT_S) -> OrderBroker:
     """A broker for the queue's URLs (several nodes are separated by commas); connects at first use."""
     retries = Retries(max_retries=3, min_backoff=500, max_backoff=10_000)
     return OrderBroker(
-        parameters=nodes(url), confirm_delivery=True, middleware=[SkipOrphans(), retries, ShutdownNotifications()]
+        parameters=nodes(url, heartbeat_s), confirm_delivery=True, middleware=[SkipOrphans(), retries, ShutdownNotifications()]
     )
 
 
-def nodes(url: str) -> list[dict[str, Any]]:
+def nodes(url: str, heartbeat_s: int) -> list[dict[str, Any]]:
     """pika's parameters for each node, in an order of chance, so that not all load hits the first."""
-    each = [parameters(node) for node in url.split(",")]
+    each = [parameters(node, heartbeat_s) for node in url.split(",")]
     random.shuffle(each)
     return each
 
 
 def open_connection(url: str) -> pika.BlockingConnection:
-    """A connection to any of the nodes."""
-    return pika.BlockingConnection([pika.ConnectionParameters(**node) for node in nodes(url)])
+    """A connection to any of the nodes, for one who speaks now and then."""
+    return pika.BlockingConnection([pika.ConnectionParameters(**node) for node in nodes(url, NO_HEARTBEAT)])
 
 
 def cut(connection: Any) -> None:
@@ -113,7 +117,7 @@ def cut(connection: Any) -> None:
             sock.shutdown(socket.SHUT_RDWR)
 
 
-def parameters(url: str) -> dict[str, Any]:
+def parameters(url: str, heartbeat_s: int = HEARTBEAT_S) -> dict[str, Any]:
     """pika's parameters for one node, with deadlines that turn a lost network into an error within seconds."""
     parts = urlsplit(url)
     options = {name: value for name, value in _TCP_OPTIONS.items() if hasattr(socket, name)}
@@ -122,7 +126,7 @@ def parameters(url: str) -> dict[str, Any]:
         "port": parts.port or 5672,
         "virtual_host": unquote(parts.path[1:]) if len(parts.path) > 1 else "/",
         "credentials": pika.PlainCredentials(unquote(parts.username or "guest"), unquote(parts.password or "guest")),
-        "heartbeat": 5,
+        "heartbeat": heartbeat_s,
         "socket_timeout": 2,
         "stack_timeout": 3,
         "blocked_connection_timeout": 5,

@@ -72,16 +72,21 @@ class Sweep:
         self._queue.close()
 
     def _wake(self, stage: str, oldest: datetime, *, deep: bool) -> None:
+        if self._is_empty(stage):
+            self._desk.wakeups.wake(stage, since=oldest, deep=deep)
+
+    def _is_empty(self, stage: str) -> bool:
+        """Whether nothing waits in a stage's queue already. Where nobody can say, one wake-up more does no harm."""
         depth = self._queue.depth(queue_of(stage))
         if depth is None:
-            return
+            return True
         ready, consumers = depth
-        if consumers == 0:
-            self.alarms[stage] = "work waits and nobody consumes"
-        else:
+        if consumers:
             self.alarms.pop(stage, None)
-        if ready == 0:
-            self._desk.wakeups.wake(stage, since=oldest, deep=deep)
+        elif stage not in self.alarms:
+            self.alarms[stage] = "work waits and nobody consumes"
+            log.warning("work waits at %s and nobody consumes", stage)
+        return ready == 0
 
     def _expire_leases(self, stage: str, now: datetime) -> None:
         """Leases that ended without an outcome: persist calls them unknown."""
@@ -100,8 +105,7 @@ class Sweep:
         if live:
             self._books_at = time.monotonic() + BOOKS_EVERY_S
         for broker in live:
-            depth = self._queue.depth(queue_of(reports_stage(broker)))
-            if depth is not None and depth[0] == 0:
+            if self._is_empty(reports_stage(broker)):
                 self._desk.wakeups.wake(reports_stage(broker))
 
     def _tell_unknown(self) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from pipeline.chain import queue_of
 from pipeline.crash import crash
-from pipeline.rabbit import connect, cut, wakeup_message
+from pipeline.rabbit import NO_HEARTBEAT, connect, cut, wakeup_message
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class Wakeups:
     """Publishes wake-ups, confirmed and coalesced. A wake-up that can't be published is dropped: the sweep covers it."""
 
     def __init__(self, url: str) -> None:
-        self._broker = connect(url)
+        self._broker = connect(url, heartbeat_s=NO_HEARTBEAT)
         self._pending: dict[str, str | None] = {}
         self._later: set[tuple[float, str]] = set()  # when, and which stage
         self._sent_at: dict[str, float] = {}

@@ -136,7 +136,7 @@ def test_a_url_becomes_parameters_that_notice_a_lost_network() -> None:
 
 def test_several_nodes_are_tried_in_an_order_of_chance() -> None:
     url = ",".join(f"amqp://node{number}" for number in range(8))
-    orders = {tuple(node["host"] for node in nodes(url)) for _ in range(20)}
+    orders = {tuple(node["host"] for node in nodes(url, 5)) for _ in range(20)}
 
     assert len(orders) > 1
     assert {frozenset(order) for order in orders} == {frozenset(f"node{number}" for number in range(8))}
