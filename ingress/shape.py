@@ -44,6 +44,22 @@ _CODES = {
     "model_attributes_type": "NOT_AN_OBJECT",
 }
 _DETAILS = {
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "too_short": "must have at least {min_length}",
+    "tuple_type": "must be a list",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "string_type": "must be a text in quotes",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "decimal_max_digits": "must have at most {max_digits} digits",
+    "decimal_max_places": "must have at most {decimal_places} decimals",
+    "decimal_whole_digits": "must have at most {whole_digits} digits before the point",
+    "int_parsing_size": "is too large",
     "extra_forbidden": "there is no such field here",
     "missing": "this field is required",
     "string_pattern_mismatch": "these characters, or this arrangement of them, are not allowed here",
@@ -121,7 +137,10 @@ def _fault(error: ErrorDetails) -> Fault:
     code = _CODES.get(kind, "BAD_VALUE")
     if kind == "greater_than" and error.get("ctx", {}).get("gt") != 0:
         code = "TOO_SMALL"
-    detail = _DETAILS.get(kind) or error["msg"][:1].lower() + error["msg"][1:]
+    if kind in _DETAILS:
+        detail = _DETAILS[kind].format_map(error.get("ctx", {}))
+    else:
+        detail = error["msg"][:1].lower() + error["msg"][1:]
     return Fault(_pointer(error["loc"]), code, detail)
 
 

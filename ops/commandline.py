@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from ops.exits import Ended, Exit
 from ops.orderfile import STDIN
 
 INTERRUPTED = 130
+JSON = "--json"
 
 
 def offer_completion(app: App) -> None:
@@ -41,7 +43,9 @@ def run(app: App, words: Sequence[str]) -> int:
     tokens = [STDIN if word == "-" else word for word in words]
     try:
         result = app(tokens, exit_on_error=False, print_error=True, help_on_error=False, result_action="return_value")
-    except CycloptsError:
+    except CycloptsError as error:
+        if JSON in words:  # whoever reads documents gets one, whatever happened
+            print(json.dumps({"code": Exit.USAGE.name, "detail": str(error)}, ensure_ascii=False, indent=2))
         return Exit.USAGE
     except Ended as ended:
         return ended.exit_code

@@ -32,6 +32,14 @@ def test_json_is_one_document_on_standard_output_and_everything_else_on_standard
     assert "line 1 (leg-1) BUY 10 NSE:INFY: SENDING" in ran.err
 
 
+def test_a_line_that_cannot_be_understood_is_a_document_too(run_trader):
+    ran = run_trader(*PLACE, "--json")
+
+    assert ran.code == 2
+    assert ran.document["code"] == "USAGE"
+    assert "FILE" in ran.document["detail"]
+
+
 @pytest.mark.parametrize(
     ("fates", "exit_code", "status", "timeout"),
     [
