@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from brokers.simulator.accounts import Account
 from brokers.simulator.book import SimOrder
 from brokers.simulator.clock import Clock
+from brokers.simulator.doors import Door, State
 from brokers.simulator.exchange import AlreadyFinal, BeingProcessed, Exchange
 from brokers.simulator.faults import Fault, Faults
 from brokers.simulator.judge import account_row, order_row, state_rows
@@ -40,10 +41,11 @@ class Control:
         faults: Faults,
         windows: Windows,
         services: Sequence[Service],
+        doors: Mapping[str, Door],
         wake: Callable[[], None],
     ) -> None:
         self._exchange, self._clock, self._faults = exchange, clock, faults
-        self._windows, self._services, self._wake = windows, services, wake
+        self._windows, self._services, self._doors, self._wake = windows, services, doors, wake
         self._routes: list[tuple[str, re.Pattern[str], Callable[..., Any]]] = [
             ("GET", re.compile(r"/health\Z"), self._health),
             ("GET", re.compile(r"/clock\Z"), self._get_clock),
@@ -54,6 +56,8 @@ class Control:
             ("POST", re.compile(r"/faults\Z"), self._post_faults),
             ("DELETE", re.compile(r"/faults\Z"), self._delete_faults),
             ("DELETE", re.compile(r"/faults/(\d+)\Z"), self._delete_faults),
+            ("GET", re.compile(r"/doors\Z"), self._get_doors),
+            ("PUT", re.compile(r"/doors/([^/]+)\Z"), self._put_door),
             ("GET", re.compile(r"/accounts\Z"), self._get_accounts),
             ("POST", re.compile(r"/accounts\Z"), self._post_accounts),
             ("PUT", re.compile(r"/accounts/([^/]+)\Z"), self._put_account),
@@ -74,7 +78,8 @@ class Control:
             if method == request.method and (match := pattern.match(request.path)):
                 self._exchange.advance(self._clock.now())
                 try:
-                    answer = json_answer(handle(request, *match.groups()))
+                    content = handle(request, *match.groups())
+                    answer = json_answer(await content if isinstance(content, Awaitable) else content)
                 except Wrong as wrong:
                     answer = json_answer({"error": str(wrong)}, wrong.status)
                 except (ValidationError, ValueError) as error:
@@ -133,6 +138,16 @@ class Control:
     def _delete_faults(self, request: Request, fault_id: str | None = None) -> Any:
         self._faults.clear(None if fault_id is None else int(fault_id))
         return self._get_faults(request)
+
+    def _get_doors(self, request: Request) -> Any:
+        return {name: door.state for name, door in self._doors.items()}
+
+    async def _put_door(self, request: Request, facade: str) -> Any:
+        door = self._doors.get(facade)
+        if door is None:
+            raise Wrong(f"no door {facade}; there is {', '.join(self._doors)}", 404)
+        await door.turn(State(str(_object(request, {"state"}).get("state"))))
+        return self._get_doors(request)
 
     def _get_accounts(self, request: Request) -> Any:
         return [account_row(account) for account in self._exchange.accounts]
@@ -242,13 +257,16 @@ class Control:
             raise Wrong(f"the exchange doesn't have order {order.order_id} yet", 409) from None
         return order_row(order)
 
-    def _post_reset(self, request: Request) -> Any:
-        """`day` ends the day; `faults`, `counts` and `limits` forget those. Without a word: all but the day."""
-        wanted = set(_object(request, {"what"}).get("what") or ["faults", "counts", "limits"])
-        if unknown := wanted - {"day", "faults", "counts", "limits"}:
+    async def _post_reset(self, request: Request) -> Any:
+        """`day` ends the day, `doors` opens them, the others are forgotten. Without a word: all but the day."""
+        wanted = set(_object(request, {"what"}).get("what") or ["faults", "counts", "limits", "doors"])
+        if unknown := wanted - {"day", "faults", "counts", "limits", "doors"}:
             raise Wrong(f"nothing called {', '.join(sorted(unknown))} can be reset")
         if "day" in wanted:
             self._exchange.reset_day()
+        for door in self._doors.values() if "doors" in wanted else ():
+            if door.state is not State.OPEN:
+                await door.turn(State.OPEN)
         if "faults" in wanted:
             self._faults.clear()
         if "limits" in wanted:

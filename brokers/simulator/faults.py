@@ -82,7 +82,7 @@ class Fault(BaseModel):
     count: int | None = Field(default=1, ge=1)  # then so many are hit; None: all
     probability: float = Field(default=1.0, ge=0, le=1)  # of a hit, drawn from the seed
     seconds: float = Field(default=1.0, ge=0)
-    status: int = Field(default=503, ge=400, le=599)
+    status: int = Field(default=503, ge=300, le=599)
     code: str | None = None
     message: str | None = None
     body: str | None = None

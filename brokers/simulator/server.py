@@ -15,6 +15,7 @@ from typing import Any
 
 from brokers.simulator.clock import Clock, ist_date
 from brokers.simulator.control import Control
+from brokers.simulator.doors import Door
 from brokers.simulator.exchange import Exchange
 from brokers.simulator.faults import Faults
 from brokers.simulator.journal import Journal, Record, last_moment, mend, read
@@ -71,9 +72,9 @@ class Simulator:
         self._postbacks = Postbacks(self.exchange.accounts, faults, self._due.set)
         facades = [make(self.exchange, self._postbacks) for make in _FACADES]
         services = [Service(f, self.exchange, self._clock, faults, windows, self._postbacks) for f in facades]
-        control = Control(self.exchange, self._clock, faults, windows, services, self._due.set)
-        self._servers = {service.facade.name: WebServer(service) for service in services}
-        self._servers["control"] = WebServer(control)
+        self._doors = {service.facade.name: Door(WebServer(service)) for service in services}
+        control = Control(self.exchange, self._clock, faults, windows, services, self._doors, self._due.set)
+        self._control = WebServer(control)
         self._remember(records, [facade.name for facade in facades])
         self.exchange.floor.listeners.append(self._postbacks)
         for facade in facades:
@@ -90,10 +91,10 @@ class Simulator:
 
     async def start(self) -> dict[str, int]:
         """The port of each facade and of control."""
-        ports = {
-            name: await server.start(self._plan.host, self._plan.ports.get(name, 0))
-            for name, server in self._servers.items()
-        }
+        host, ports = self._plan.host, {}
+        for name, door in self._doors.items():
+            ports[name] = await door.open(host, self._plan.ports.get(name, 0))
+        ports["control"] = await self._control.start(host, self._plan.ports.get("control", 0))
         self._pump = asyncio.create_task(self._run())
         return ports
 
@@ -101,8 +102,9 @@ class Simulator:
         self._pump.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._pump
-        for server in self._servers.values():
-            await server.stop()
+        for door in self._doors.values():
+            await door.shut()
+        await self._control.stop()
         await self._postbacks.stop()
         self.exchange.journal.close()
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import cached_property
 from http import HTTPStatus
+from ssl import SSLContext
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -95,9 +96,9 @@ class WebServer:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, *, tls: SSLContext | None = None) -> int:
         """The port it listens at: the one given, or for 0 a free one."""
-        self._server = await asyncio.start_server(self._connected, host, port, backlog=1024)
+        self._server = await asyncio.start_server(self._connected, host, port, backlog=1024, ssl=tls)
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
 
