@@ -54,7 +54,7 @@ READ_ERRORS = CANCEL_ERRORS
 MODIFY_ERRORS: ErrorTable = {
     **CANCEL_ERRORS,
     (400, "MarginException"): Documented(Meaning.REFUSED, "not enough funds; a new order stands in the book, rejected"),
-    (400, "HoldingException"): Documented(Meaning.REFUSED, "not enough holdings; as for funds"),
+    (400, "HoldingException"): Documented(Meaning.REFUSED, "not enough holdings; likewise"),
 }
 PLACE_ERRORS = MODIFY_ERRORS
 
