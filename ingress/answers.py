@@ -124,9 +124,29 @@ class EventView(_Answer):
     detail: dict[str, Any]
 
 
+class CallView(_Answer):
+    """One call to a broker for one order."""
+
+    number: int
+    call_id: Annotated[UUID, Field(description="The lines of one call share it.")]
+    broker: str
+    account: str
+    tag: str
+    lines: int | None
+    started_at: datetime
+    lease_until: datetime
+    ended_at: datetime | None
+    outcome: Annotated[
+        Literal["ACCEPTED", "REFUSED", "NOT_SENT", "UNKNOWN"] | None,
+        Field(description="null: nobody has written down how it ended; after its lease that is UNKNOWN."),
+    ]
+    answer: dict[str, Any] | None
+
+
 class History(_Answer):
     order_id: UUID
     events: list[EventView]
+    calls: list[CallView]
 
 
 class TradeView(_Answer):

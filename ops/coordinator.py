@@ -8,9 +8,9 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.text import Text
 
-from ops import dlq
 from ops.checkup.finding import words_of
 from ops.commandline import offer_completion, run
+from ops.dlq import acts, drains, look
 from ops.doctor import doctor
 from ops.exits import Exit, Failed
 from ops.operating import DEFAULTS, Options
@@ -87,12 +87,20 @@ def commands() -> App:
     app.command(migrate)
     app.command(doctor)
     letters = App(
-        name="dlq", help="Orders whose stage gave up: look at them, send them back, or give them up.", version_flags=()
+        name="dlq",
+        help="Orders that are stuck or unknown: look at them, send them back, park them, settle them, or give them up.",
+        version_flags=(),
     )
-    letters.command(dlq.dlq_list, name="list")
-    letters.command(dlq.dlq_show, name="show")
-    letters.command(dlq.dlq_requeue, name="requeue")
-    letters.command(dlq.dlq_discard, name="discard")
+    letters.command(look.dlq_list, name="list")
+    letters.command(look.dlq_show, name="show")
+    letters.command(look.dlq_explain, name="explain")
+    letters.command(acts.dlq_requeue, name="requeue")
+    letters.command(acts.dlq_park, name="park")
+    letters.command(acts.dlq_unpark, name="unpark")
+    letters.command(acts.dlq_settle, name="settle")
+    letters.command(acts.dlq_discard, name="discard")
+    letters.command(drains.dlq_drain, name="drain")
+    letters.command(look.dlq_tidy, name="tidy")
     app.command(letters)
     offer_completion(app)
     return app

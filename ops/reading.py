@@ -121,8 +121,9 @@ def order_explain(order_id: str, /, *, options: Options = DEFAULTS) -> Exit:
         full_id = find_order_id(here.client, order_id)
         order, history = here.client.order(full_id), here.client.history(full_id)
         trades = here.client.trades_of(full_id)["trades"]
-        document = {"order": order, "events": history["events"], "trades": trades}
-        here.screen.result(document, *story(order, history["events"], trades, width=here.screen.out.width))
+        events, calls = history["events"], history.get("calls", [])
+        document = {"order": order, "events": events, "calls": calls, "trades": trades}
+        here.screen.result(document, *story(order, events, calls, trades, width=here.screen.out.width))
         return Exit.OK
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from domain.money import Money
 from ops.answers import Json
-from ops.grid import grid
+from ops.grid import Column, grid
 from ops.show import TRADE_COLUMNS, clock, moment, parse_time, price, reason, rupees, state, terms
 
 VERDICT_SIGN = {"PROCEED": ("✓", "green"), "REJECT": ("✗", "bold red"), "WAIT": ("‖", "magenta")}
@@ -40,6 +40,7 @@ SENTENCES = {
     "EXPIRED": "the day ended first",
     "STUCK": "its stage gave up; an operator must look",
     "REQUEUED": "sent back to its stage",
+    "SETTLED": "settled by hand: what follows is an operator's word",
 }
 SOURCELESS = ("UNKNOWN", "NOT_SENT")  # that an answer is missing isn't told by anybody
 SOURCES = {
@@ -57,15 +58,44 @@ SOURCES = {
 }
 
 
-def story(order: Json, events: Sequence[Json], trades: Sequence[Json], *, width: int) -> list[RenderableType]:
-    """The order, its timeline, its fills, its charges, how it ended."""
+def story(
+    order: Json, events: Sequence[Json], calls: Sequence[Json], trades: Sequence[Json], *, width: int
+) -> list[RenderableType]:
+    """The order, its timeline, its calls, its fills, its charges, how it ended."""
     parts: list[RenderableType] = [*_heading(order), Text(""), timeline(order, events)]
+    if calls:
+        parts += [Text(""), Text("calls", style="bold"), grid(calls, CALL_COLUMNS, width=width)]
     if trades:
         parts += [Text(""), Text("fills", style="bold"), grid(trades, _FILL_COLUMNS, width=width)]
     charges = _charges(order, events)
     if charges:
         parts += [Text(""), Text("charges, estimated", style="bold"), *charges]
     return [*parts, Text(""), _ending(order, events)]
+
+
+CALL_COLUMNS = (
+    Column("#", lambda call: str(call.get("number")), right=True),
+    Column("began (IST)", lambda call: clock(call.get("startedAt")), keep=6),
+    Column("took", lambda call: _took(call), keep=7, right=True),
+    Column("at", lambda call: str(call.get("broker") or ""), keep=5),
+    Column("account", lambda call: str(call.get("account") or ""), keep=2),
+    Column("lines", lambda call: str(call.get("lines") or ""), keep=1, right=True),
+    Column("outcome", lambda call: _outcome(call)),
+    Column("answer", lambda call: facts(call.get("answer") or {}), keep=8, least=12),
+)
+_OUTCOME_STYLE = {"ACCEPTED": "green", "REFUSED": "red", "NOT_SENT": "yellow"}
+
+
+def _took(call: Json) -> str:
+    began, ended = parse_time(call.get("startedAt")), parse_time(call.get("endedAt"))
+    return duration((ended - began).total_seconds()).removeprefix("+") if began and ended else ""
+
+
+def _outcome(call: Json) -> Text:
+    word = call.get("outcome")
+    if word is None:
+        return Text(f"none was written by {clock(call.get('leaseUntil'))}", style="bold yellow")
+    return Text(str(word), style=_OUTCOME_STYLE.get(str(word), "bold yellow"))
 
 
 _FILL_COLUMNS = tuple(column for column in TRADE_COLUMNS if column.title not in ("order", "instrument", "side"))

@@ -1,201 +1,277 @@
-"""Dead letters: stuck commands, which an operator lists, looks at, sends back to their stage, or gives up.
+"""Dead letters: what an operator may do with an order that is stuck or unknown, and what is refused.
 
-The rows are the truth; the stages' `.XQ` queues are the operators' view of them. A letter whose command is not stuck
-any more is taken off its queue.
+Each act is decided on locked rows and written down with its events and its line of the audit log in one transaction:
+killed midway, it was done or it wasn't. The dead letters in the queue follow (`pipeline/letters.py`).
 """
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
-import orjson
-import pika.exceptions
-from dramatiq.common import xq_name
+import psycopg
 
-from domain.commands import Command, CommandState
-from domain.errors import NotFound, Refused
+from domain.commands import CommandState
+from domain.errors import NotFound, Refused, StoreAway
 from domain.events import EventType, Source, advance
 from domain.lifecycle import UNSENT, OrderState
 from domain.orders import Order
+from domain.outcomes import BookRow
+from domain.settlements import NotTaken, Settlement, Taken
 from pipeline.batch import Batch
-from pipeline.chain import OUTCOME, queue_of
+from pipeline.chain import OUTCOME
 from pipeline.crash import crash
 from pipeline.desk import Desk
-from pipeline.news import tell
-from pipeline.rabbit import open_connection
-from store import audit, commands, orders
-from store.unit import Unit
-
-log = logging.getLogger(__name__)
-
-
-class MayHaveBeenSent(Refused):
-    """The broker may have this order: evidence has to come first."""
-
-    code: ClassVar[str] = "MAY_HAVE_BEEN_SENT"
-
-
-class NotStuck(Refused):
-    code: ClassVar[str] = "NOT_STUCK"
-
-
-@dataclass(frozen=True, slots=True)
-class StuckItem:
-    """A stuck command with what an operator wants to see of its order."""
-
-    order_id: str
-    seq: int
-    kind: str
-    stage: str
-    error: str | None
-    attempts: int
-    deaths: int
-    since: datetime
-    buried_at: datetime | None
-    instrument: str
-    side: str
-    quantity: int
-    broker: str | None
-    account: str | None
-    state: str
+from pipeline.refusals import (
+    Case,
+    cases_of,
+    refuse_to_discard,
+    refuse_to_requeue,
+    refuse_to_settle,
+    refuse_unless_stopped,
+)
+from pipeline.stage import announce
+from pipeline.stages.persist import apply_row
+from pipeline.wayback import WayBack, go_back, way_back
+from readmodel.views import moment_text
+from store import acts, audit, stuck
+from store.acts import Once
+from store.stuck import Parking
+from store.unit import Unit, is_passing
 
 
-def list_stuck(desk: Desk, stage: str | None = None, *, limit: int = 1_000) -> list[StuckItem]:
-    with desk.store.unit() as unit:
-        return [StuckItem(*row) for row in commands.stuck(unit, stage, limit)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class By:
+    """Who acts, why, and from where: "command", or the API key's id. `once` makes a repeat get the first answer."""
+
+    operator: str
+    reason: str
+    via: str = "command"
+    once: Once | None = None
 
 
-def show(desk: Desk, order_id: str) -> dict[str, Any]:
-    """The item, its order's events and its broker calls."""
-    with desk.store.unit() as unit:
-        found = [StuckItem(*row) for row in commands.stuck(unit, None, 10_000) if row[0] == order_id]
-        if not found:
-            raise NotFound("stuck order", order_id)
-        events = orders.events_of(unit, [order_id])
-        calls = unit.rows(
-            "select number, broker, account_id, started_at, outcome, response, ended_at from attempts"
-            " where order_id = %s order by number",
-            (order_id,),
-        )
-    return {
-        "item": found[0],
-        "events": [{"seq": row[1], "type": row[2], "state": row[4], "detail": row[5]} for row in events],
-        "attempts": [
-            dict(zip(("number", "broker", "account", "startedAt", "outcome", "response", "endedAt"), call, strict=True))
-            for call in calls
-        ],
-    }
+@dataclass(slots=True)
+class Done:
+    """What came of an act: by order what was written of it, and what was refused."""
+
+    done: dict[str, dict[str, Any]] = field(default_factory=dict)
+    refused: dict[str, Refused] = field(default_factory=dict)
+    stages: set[str] = field(default_factory=set)  # whose queues hold letters that are not true any more
 
 
-def requeue(desk: Desk, order_id: str, operator: str, reason: str) -> str:
-    """Send a stuck command back to its stage; gives the stage.
+Act = Callable[[Case, By, Batch], dict[str, Any]]  # raises Refused before it changes anything
 
-    Raises NotStuck, or MayHaveBeenSent where it would be sent again and a call of its was not provably left unsent.
+
+def requeue(desk: Desk, order_id: str, by: By) -> dict[str, Any]:
+    """Send a stuck order back to its stage; one that was in a call goes on to what came of it.
+
+    Raises NotFound, NotStuck, or MayHaveBeenSent where it would be sent again though a call may have reached the broker.
     """
-    with desk.store.unit() as unit:
-        command, order, batch = _stuck(desk, unit, order_id)
-        if command.stage not in OUTCOME:  # after the call nothing is sent: what came of it is written down
-            _refuse_if_sent(unit, command)
-        command.go_to(command.stage, batch.at)
-        batch.commands.append(command)
-        because = {"operator": operator, "reason": reason, "stage": command.stage}
-        batch.change(order, advance(order, EventType.REQUEUED, Source.OPERATOR, batch.at, because=because))
-        batch.record(unit)
-        commands.forget_burial(unit, order_id, command.seq)
-        audit.write(unit, batch.at, operator, "dlq.requeue", order_id, {"reason": reason, "stage": command.stage})
-        crash("deadletters.requeue.before_commit")
-    desk.wakeups.wake(command.stage, deep=True)
-    tell(desk, [order.intent_id])
-    clear_letters(desk, command.stage)
-    return command.stage
+    return _one(desk, "dlq.requeue", order_id, by, requeue_one)
 
 
-def discard(desk: Desk, order_id: str, operator: str, reason: str) -> str:
-    """Give a stuck, unsent order up: it becomes REJECTED and frees what it holds. Gives its stage. Raises as requeue."""
-    with desk.store.unit() as unit:
-        command, order, batch = _stuck(desk, unit, order_id)
-        _refuse_if_sent(unit, command)
-        if order.state in UNSENT or order.state is OrderState.SENDING:  # no call of its was taken
-            changes = {"reason_code": "DISCARDED", "reason": f"given up by {operator}: {reason}"}
-            batch.change(
-                order,
-                advance(
-                    order, EventType.REJECTED, Source.OPERATOR, batch.at, state=OrderState.REJECTED, changes=changes
-                ),
+def discard(desk: Desk, order_id: str, by: By) -> dict[str, Any]:
+    """Give a stuck, unsent order up: it becomes REJECTED and frees what it holds. Raises as `requeue`."""
+    return _one(desk, "dlq.discard", order_id, by, discard_one)
+
+
+def park(desk: Desk, order_id: str, by: By, until: datetime | None = None) -> dict[str, Any]:
+    """Take a stuck or unknown order out of the operators' list; it stays what it is. Raises NotFound, NotStuck."""
+
+    def act(case: Case, by: By, batch: Batch) -> dict[str, Any]:
+        refuse_unless_stopped(case)
+        return {"until": until and moment_text(until)}
+
+    def keep(unit: Unit, cases: Sequence[Case]) -> None:
+        parkings = [
+            Parking(case.order.id, case.command.state, case.command.fence, until, by.operator, by.reason)
+            for case in cases
+        ]
+        stuck.park(unit, parkings, desk.now())
+
+    return _one(desk, "dlq.park", order_id, by, act, keep)
+
+
+def unpark(desk: Desk, order_id: str, by: By) -> dict[str, Any]:
+    """Take it back into the list. Raises NotFound, NotStuck."""
+
+    def act(case: Case, by: By, batch: Batch) -> dict[str, Any]:
+        refuse_unless_stopped(case)
+        return {}
+
+    def keep(unit: Unit, cases: Sequence[Case]) -> None:
+        stuck.unpark(unit, [case.order.id for case in cases])
+
+    return _one(desk, "dlq.unpark", order_id, by, act, keep)
+
+
+def settle(desk: Desk, order_id: str, by: By, evidence: str, settlement: Settlement) -> dict[str, Any]:
+    """Write down what an operator has found of an order whose call nobody knows the end of.
+
+    Raises NotFound, NotUnknown, Contradicted, Malformed, or MayHaveBeenSent: too early to say that it wasn't taken.
+    """
+    way = way_back(desk)
+
+    def act(case: Case, by: By, batch: Batch) -> dict[str, Any]:
+        refuse_to_settle(case, settlement, batch.at, way.proof_at(case.order.broker))
+        return _settled(case, by, evidence, settlement, batch, way)
+
+    return _one(desk, "dlq.settle", order_id, by, act)
+
+
+def act_on(
+    desk: Desk,
+    name: str,
+    order_ids: Sequence[str],
+    by: By,
+    act: Act,
+    *,
+    answer: Callable[[Done], dict[str, Any]],
+    also: Callable[[Unit, Sequence[Case]], None] | None = None,
+) -> tuple[dict[str, Any], Done]:
+    """Do one act to several orders in one transaction; those that are refused stay as they are.
+
+    Gives the answer, or the one of before where the request's key was used already. Raises KeyReused and StoreAway.
+    """
+    batch, done = Batch(at=desk.now()), Done()
+    try:
+        with desk.store.unit() as unit:
+            if by.once is not None and (kept := acts.begin(unit, by.once, batch.at)) is not None:
+                return {**kept, "replayed": True}, done
+            cases = cases_of(unit, order_ids)
+            for order_id in order_ids:
+                if order_id not in cases:
+                    done.refused[order_id] = NotFound("order", order_id)
+            for case in cases.values():
+                batch.hold(case.order)
+                stage = case.command.stage
+                try:
+                    told = act(case, by, batch)
+                except Refused as refusal:
+                    done.refused[case.order.id] = refusal
+                    continue
+                done.done[case.order.id] = {"orderId": case.order.id, "from": stage, "state": case.order.state, **told}
+                done.stages.add(stage)
+            given = answer(done)  # raises where a single order is refused, and nothing is kept
+            batch.record(unit)
+            stuck.forget_burials(unit, list(done.done))
+            stuck.unpark(unit, list(done.done))
+            if also is not None:
+                also(unit, [cases[order_id] for order_id in done.done])
+            with unit.together():
+                for order_id, told in done.done.items():
+                    detail = {"reason": by.reason, "via": by.via, **told}
+                    audit.write(unit, batch.at, by.operator, name, order_id, detail)
+            if by.once is not None:
+                acts.keep(unit, by.once, given)
+            crash("deadletters.before_commit")
+    except psycopg.OperationalError as error:
+        if is_passing(error):
+            raise StoreAway("somebody else is at work on it; try again") from error
+        raise
+    crash("deadletters.after_commit")
+    announce(desk, batch)
+    return given, done
+
+
+def _one(
+    desk: Desk,
+    name: str,
+    order_id: str,
+    by: By,
+    act: Act,
+    also: Callable[[Unit, Sequence[Case]], None] | None = None,
+) -> dict[str, Any]:
+    def answer(done: Done) -> dict[str, Any]:
+        for refusal in done.refused.values():
+            raise refusal
+        return done.done[order_id]
+
+    return act_on(desk, name, [order_id], by, act, answer=answer, also=also)[0]
+
+
+# What each act does to one order. Nothing is changed before everything was asked.
+
+
+def requeue_one(case: Case, by: By, batch: Batch) -> dict[str, Any]:
+    refuse_to_requeue(case)
+    command, order = case.command, case.order
+    # What was in a call goes on to what came of it, which sends again only what was provably not sent.
+    stage = command.stage if order.state in UNSENT or command.stage in OUTCOME else "persist"
+    command.go_to(stage, batch.at)
+    batch.commands.append(command)
+    because = {"operator": by.operator, "reason": by.reason, "stage": stage}
+    batch.change(order, advance(order, EventType.REQUEUED, Source.OPERATOR, batch.at, because=because))
+    batch.wakes.add(stage)
+    batch.news.add(order.intent_id)
+    return {"stage": stage}
+
+
+def discard_one(case: Case, by: By, batch: Batch) -> dict[str, Any]:
+    refuse_to_discard(case)
+    command, order = case.command, case.order
+    _reject(order, "DISCARDED", f"given up by {by.operator}: {by.reason}", batch)
+    command.finish(command.stage, batch.at)
+    batch.commands.append(command)
+    return {"state": order.state}
+
+
+def _settled(
+    case: Case, by: By, evidence: str, settlement: Settlement, batch: Batch, way: WayBack
+) -> dict[str, Any]:
+    command, order = case.command, case.order
+    said = _said(settlement)
+    because = {"operator": by.operator, "reason": by.reason, "evidence": evidence, **said}
+    batch.change(order, advance(order, EventType.SETTLED, Source.OPERATOR, batch.at, because=because))
+    batch.news.add(order.intent_id)
+    match settlement:
+        case Taken():
+            apply_row(order, command, _row_of(settlement, by), Source.OPERATOR, batch)
+            if command.state is CommandState.DONE:  # and it is in the batch already
+                return {"state": order.state, "evidence": evidence, **said}
+            command.finish("notify", batch.at)
+        case NotTaken(resend=True):
+            why = f"{by.operator} says that {order.broker} has not taken it"
+            event = advance(
+                order, EventType.NOT_SENT, Source.OPERATOR, batch.at, state=OrderState.RECEIVED, because={"why": why}
             )
-        stage = command.stage
-        command.finish(stage, batch.at)
-        batch.commands.append(command)
-        batch.record(unit)
-        audit.write(unit, batch.at, operator, "dlq.discard", order_id, {"reason": reason, "stage": stage})
-        crash("deadletters.discard.before_commit")
-    tell(desk, [order.intent_id])
-    clear_letters(desk, stage)
-    return stage
+            batch.change(order, event)
+            go_back(order, command, why, batch, way, retry_after_s=None)
+        case NotTaken():
+            _reject(order, "NOT_TAKEN", f"{order.broker} has not taken it, says {by.operator}: {by.reason}", batch)
+            command.finish("notify", batch.at)
+    batch.commands.append(command)
+    return {"state": order.state, "evidence": evidence, **said}
 
 
-def clear_letters(desk: Desk, stage: str) -> int:
-    """Take letters off a stage's dead-letter queue whose commands are not stuck any more; gives how many.
-
-    A letter is acknowledged only after its row was looked at; killed midway, all others return to the queue.
-    """
-    queue = xq_name(queue_of(stage))
-    cleared = 0
-    try:
-        connection = open_connection(desk.environment.queue_url)
-    except (pika.exceptions.AMQPError, OSError) as error:
-        log.warning("dead letters of %s stay where they are: %s", stage, error or type(error).__name__)
-        return 0
-    try:
-        channel = connection.channel()
-        stuck = {item.order_id for item in list_stuck(desk, stage, limit=100_000)}
-        for _ in range(channel.queue_declare(queue=queue, passive=True).method.message_count):
-            method, _, body = channel.basic_get(queue)
-            if method is None or body is None:
-                break
-            if _order_of(body) not in stuck:
-                channel.basic_ack(method.delivery_tag)
-                cleared += 1
-    except pika.exceptions.AMQPError as error:  # the queue isn't there yet, or the connection was lost midway
-        log.warning("dead letters of %s stay where they are: %s", stage, error or type(error).__name__)
-    finally:
-        if connection.is_open:
-            connection.close()  # what was not acknowledged returns to the queue
-    return cleared
-
-
-def _order_of(body: bytes) -> str | None:
-    try:
-        letter = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    return letter.get("orderId") if isinstance(letter, dict) else None
-
-
-def _stuck(desk: Desk, unit: Unit, order_id: str) -> tuple[Command, Order, Batch]:
-    command = commands.lock(unit, [order_id]).get(order_id)
-    if command is None:
-        raise NotFound("order", order_id)
-    if command.state is not CommandState.STUCK:
-        raise NotStuck(f"order {order_id} is {command.state} at {command.stage}, not stuck")
-    order = orders.lock(unit, [order_id])[order_id]
-    batch = Batch(at=desk.now())
-    batch.hold(order)
-    return command, order, batch
-
-
-def _refuse_if_sent(unit: Unit, command: Command) -> None:
-    rows = unit.rows(
-        "select number, outcome from attempts where order_id = %s and outcome is distinct from 'NOT_SENT'"
-        " order by number desc limit 1",
-        (command.order_id,),
+def _reject(order: Order, code: str, reason: str, batch: Batch) -> None:
+    changes = {"reason_code": code, "reason": reason}
+    event = advance(
+        order, EventType.REJECTED, Source.OPERATOR, batch.at, state=OrderState.REJECTED, changes=changes
     )
-    if rows:
-        number, outcome = rows[0]
-        raise MayHaveBeenSent(
-            f"attempt {number} of order {command.order_id} ended {outcome or 'without an outcome'}:"
-            " the broker may have it; settle it with evidence first"
-        )
+    batch.change(order, event)
+    batch.news.add(order.intent_id)
+
+
+def _said(settlement: Settlement) -> dict[str, Any]:
+    match settlement:
+        case Taken(broker_order_id=broker_order_id, state=state, filled_quantity=filled, average_price=average):
+            figures = {"filled": filled, "average": average and format(average, "f")} if filled else {}
+            return {"said": "TAKEN", "brokerOrderId": broker_order_id, "as": state, **figures}
+        case NotTaken(resend=resend):
+            return {"said": "NOT_TAKEN", "resend": resend}
+
+
+def _row_of(settlement: Taken, by: By) -> BookRow:
+    return BookRow(
+        broker_order_id=settlement.broker_order_id,
+        tag=None,
+        state=settlement.state,
+        status=f"settled by {by.operator}",
+        quantity=0,
+        filled_quantity=settlement.filled_quantity,
+        average_price=settlement.average_price,
+        message=f"settled by {by.operator}: {by.reason}",
+    )

@@ -16,6 +16,7 @@ from readmodel.views import (
     View,
     account_view,
     broker_text,
+    call_view,
     event_view,
     intent_summary,
     intent_view,
@@ -77,6 +78,12 @@ _ORDER = f"""
 select {_ORDER_COLUMNS}, {_WORK_COLUMNS} from orders o left join commands c on c.order_id = o.id and c.seq = 0
 where o.id = %s and (%s::uuid is null or o.user_id = %s)
 """  # noqa: S608
+
+
+CALLS = (
+    "select number, call_id, broker, account_id, tag, request, started_at, lease_until, outcome, response, ended_at"
+    " from attempts where order_id = %s order by number"
+)
 
 
 def intent(connection: Connection, scope: Scope, intent_id: str) -> View | None:
@@ -141,11 +148,15 @@ def order_page(connection: Connection, scope: Scope, filters: Filters, *, limit:
 
 
 def history(connection: Connection, scope: Scope, order_id: str) -> View | None:
-    """Every event of the order, oldest first; None when the order isn't to be seen."""
+    """Every event of the order and every call for it, oldest first; None when the order isn't to be seen."""
     if not _may_see(connection, scope, order_id):
         return None
     wanted = select(order_events).where(order_events.c.order_id == order_id).order_by(order_events.c.seq)
-    return {"orderId": order_id, "events": [event_view(row) for row in connection.execute(wanted)]}
+    return {
+        "orderId": order_id,
+        "events": [event_view(row) for row in connection.execute(wanted)],
+        "calls": [call_view(row) for row in plain_rows(connection, CALLS, (order_id,))],
+    }
 
 
 def trades_of(connection: Connection, scope: Scope, order_id: str) -> View | None:

@@ -139,6 +139,23 @@ def event_view(row: Any) -> View:
     }
 
 
+def call_view(row: Any) -> View:
+    """One call to a broker for one order; without an outcome nobody has written down how it ended."""
+    return {
+        "number": row.number,
+        "callId": row.call_id,
+        "broker": broker_text(row.broker),
+        "account": row.account_id,
+        "tag": row.tag,
+        "lines": (row.request or {}).get("lines"),
+        "startedAt": moment_text(row.started_at),
+        "leaseUntil": moment_text(row.lease_until),
+        "endedAt": moment_text(row.ended_at) if row.ended_at is not None else None,
+        "outcome": row.outcome,
+        "answer": row.response,
+    }
+
+
 def trade_view(row: Any) -> View:
     return {
         "tradeId": row.trade_id,

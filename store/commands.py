@@ -212,20 +212,6 @@ def mark_buried(unit: Unit, order_id: str, seq: int, at: datetime) -> None:
     unit.run("update commands set buried_at = %s where order_id = %s and seq = %s", (at, order_id, seq))
 
 
-def forget_burial(unit: Unit, order_id: str, seq: int) -> None:
-    unit.run("update commands set buried_at = null where order_id = %s and seq = %s", (order_id, seq))
-
-
-def stuck(unit: Unit, stage: str | None, limit: int) -> list[tuple[Any, ...]]:
-    """Stuck commands with their orders' main terms, oldest first."""
-    return unit.rows(
-        "select c.order_id, c.seq, c.kind, c.stage, c.error, c.attempts, c.deaths, c.due_at, c.buried_at, o.instrument,"
-        " o.side, o.quantity, o.broker, o.account_id, o.state from commands c join orders o on o.id = c.order_id"
-        " where not c.live and c.done_at is null and c.state = 'STUCK' and (%s::text is null or c.stage = %s) order by c.due_at limit %s",
-        (stage, stage, limit),
-    )
-
-
 # Claims: committed on a connection of their own while the claimed rows are locked, closed with the work itself. An
 # open claim over unlocked rows means that its worker died.
 

@@ -2,81 +2,98 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from domain.errors import NotFound, Refused
-from ops import dlq
+from domain.errors import NotFound
+from domain.lifecycle import OrderState
+from domain.settlements import NotTaken, Taken
 from ops.checkup.database import check_clock, check_partitions, check_role, check_schema, check_work, clock_skew
 from ops.checkup.finding import Level
 from ops.checkup.machine import check_disk, check_processes, check_python
 from ops.checkup.queue import QueueFacts, check_consumers, check_letters, check_queues
+from ops.dlq import here
 from ops.surroundings import look_around
+from pipeline import deadletters, stuck
+from pipeline.drain import Drained
+from pipeline.refusals import MayHaveBeenSent
+from readmodel.queries import Page
 
 ORDER_ID = "01a20457-fe20-73b1-8f11-d40aaaaaaaa1"
 HEALTHY = QueueFacts(ready=0, consumers=2, fits=True, dead=0)
 
 
-@dataclass(frozen=True)
-class Stuck:
-    order_id: str
-    stage: str
-    error: str
-    since: datetime = datetime(2026, 11, 23, 4, 45, tzinfo=UTC)
-    attempts: int = 5
-    deaths: int = 0
-    state: str = "RECEIVED"
-    side: str = "BUY"
-    quantity: int = 10
-    instrument: str = "NSE:INFY"
-    broker: str | None = None
-
-
-class MayHaveBeenSent(Refused):
-    code = "MAY_HAVE_BEEN_SENT"
+def an_item(order_id, stage, error, **changes):
+    item = {"orderId": order_id, "kind": "PLACE", "stage": stage, "work": "STUCK", "state": "RECEIVED", "error": error}
+    item |= {"attempts": 5, "deaths": 0, "since": "2026-11-23T04:45:00.000000Z", "instrument": "NSE:INFY", "side": "BUY"}
+    item |= {"quantity": 10, "filledQuantity": 0, "broker": None, "account": None, "brokerTag": "OC1"}
+    return {**item, "brokerOrderId": None, "buriedAt": None, "parked": None, **changes}
 
 
 class FakeLetters:
-    """The dead letters' interface over a list; an order in `sent` is refused as one that a broker may have."""
+    """The operators' desk over a list; an order in `sent` is refused as one that a broker may have."""
 
     def __init__(self, *items):
-        self.items, self.done, self.sent = list(items), [], set()
+        self.items, self.done, self.sent, self.tidied = list(items), [], set(), []
 
-    def list_stuck(self, desk, stage=None):
-        return [item for item in self.items if stage in (None, item.stage)]
+    def list_stuck(self, desk, wanted, *, limit=1_000, after=None):
+        return Page([item for item in self.items if self.is_wanted(item, wanted)], None)
 
-    def show(self, desk, order_id):
-        found = [item for item in self.items if item.order_id == order_id]
+    def is_wanted(self, item, wanted):
+        error = wanted.error is None or wanted.error.lower() in item["error"].lower()
+        return item["work"] in wanted.states and wanted.stage in (None, item["stage"]) and error
+
+    def count_stuck(self, desk, wanted):
+        return len(self.list_stuck(desk, wanted).rows)
+
+    def explain(self, desk, order_id):
+        found = [item for item in self.items if item["orderId"] == order_id]
         if not found:
             raise NotFound("stuck order", order_id)
-        return {"item": found[0], "events": [{"seq": 0, "type": "RECEIVED"}], "attempts": []}
+        acts = [{"act": "requeue", "allowed": True, "why": "It goes back."}, {"act": "settle", "allowed": False, "why": "No."}]
+        events = [{"seq": 0, "type": "RECEIVED", "at": "2026-11-23T04:45:00Z", "source": "CLIENT", "detail": {}}]
+        return {"item": found[0], "why": "It failed.", "acts": acts, "search": None, "events": events, "calls": []}
 
-    def requeue(self, desk, order_id, operator, reason):
-        return self._end("requeue", order_id, operator, reason)
+    def act(self, what):
+        def do(desk, order_id, by, *more):
+            if order_id in self.sent:
+                raise MayHaveBeenSent(f"attempt 1 of order {order_id} ended without an outcome")
+            self.done.append((what, order_id, by.operator, by.reason, *more))
+            stage = self.explain(None, order_id)["item"]["stage"]
+            return {"orderId": order_id, "from": stage, "stage": stage, "state": "RECEIVED", "until": None}
 
-    def discard(self, desk, order_id, operator, reason):
-        return self._end("discard", order_id, operator, reason)
+        return do
 
-    def _end(self, what, order_id, operator, reason):
-        if order_id in self.sent:
-            raise MayHaveBeenSent(f"attempt 1 of order {order_id} ended without an outcome")
-        self.done.append((what, order_id, operator, reason))
-        return self.show(None, order_id)["item"].stage
+    def drain(self, desk, what, wanted, by, *, dry=False, told):
+        drained = Drained()
+        for item in self.list_stuck(desk, wanted).rows:
+            refused = [{"orderId": item["orderId"], "code": "MAY_HAVE_BEEN_SENT", "detail": "it may be there"}]
+            is_sent = item["orderId"] in self.sent
+            drained.add({"done": [] if is_sent else [item["orderId"]], "refused": refused if is_sent else []})
+            told(drained)
+            self.done += [] if dry or is_sent else [(what, item["orderId"], by.operator, by.reason)]
+        return drained
 
 
 @pytest.fixture
 def letters(monkeypatch):
-    fake = FakeLetters(Stuck(ORDER_ID, "margin", "KeyError: no margin rule"))
+    fake = FakeLetters(an_item(ORDER_ID, "margin", "KeyError: no margin rule"))
 
     @contextmanager
     def no_desk():
-        yield None
+        yield SimpleNamespace(now=lambda: datetime(2026, 11, 25, 10, tzinfo=UTC))
 
-    monkeypatch.setattr(dlq, "open_desk", no_desk)
-    monkeypatch.setattr(dlq, "_offered", lambda: fake)
+    monkeypatch.setattr(here, "open_desk", no_desk)
+    for name in ("list_stuck", "count_stuck", "explain"):
+        monkeypatch.setattr(stuck, name, getattr(fake, name))
+    for name in ("requeue", "discard", "park", "unpark", "settle"):
+        monkeypatch.setattr(deadletters, name, fake.act(name))
+    monkeypatch.setattr("pipeline.drain.drain", fake.drain)
+    monkeypatch.setattr("pipeline.letters.tidy", lambda desk, stages: fake.tidied.append(list(stages)))
     return fake
 
 
@@ -93,15 +110,36 @@ def test_what_is_stuck_is_listed_with_its_error(letters, run_coordinator):
 
 
 def test_a_stage_with_nothing_stuck_says_so(letters, run_coordinator):
-    assert run_coordinator("dlq", "list", "--stage", "risk", "--json").document == {"stuck": []}
+    assert run_coordinator("dlq", "list", "--stage", "risk", "--json").document == {"stuck": [], "next": None}
     assert "nothing is stuck" in run_coordinator("dlq", "list", "--stage", "risk").out
+
+
+def test_the_unknown_are_listed_apart_and_told_of(letters, run_coordinator):
+    letters.items.append(an_item("0" * 36, "persist", "timed out", work="UNKNOWN", state="UNKNOWN"))
+
+    assert "1 unknown: coordinator dlq list --unknown" in run_coordinator("dlq", "list").err
+    listed = run_coordinator("dlq", "list", "--unknown", "--json").document["stuck"]
+    assert [item["error"] for item in listed] == ["timed out"]
+
+
+def test_a_list_is_narrowed_by_the_error(letters, run_coordinator):
+    assert "KeyError" in run_coordinator("dlq", "list", "--error", "MARGIN rule").out
+    assert "nothing is stuck that matches" in run_coordinator("dlq", "list", "--error", "tick").out
 
 
 def test_a_stuck_order_is_shown_by_the_end_of_its_id(letters, run_coordinator):
     ran = run_coordinator("dlq", "show", "aaaaaaa1", "--json")
 
     assert ran.document["item"]["orderId"] == ORDER_ID
-    assert ran.document["item"]["since"] == "2026-11-23T04:45:00Z"
+    assert "RECEIVED" in run_coordinator("dlq", "show", "aaaaaaa1").out
+
+
+def test_an_explanation_says_why_and_what_may_be_done(letters, run_coordinator):
+    told = run_coordinator("dlq", "explain", "aaaaaaa1").out
+
+    assert "It failed." in told
+    assert "✓ requeue It goes back." in told
+    assert "✗ settle  No." in told
 
 
 def test_requeueing_records_who_and_why(letters, run_coordinator):
@@ -125,6 +163,69 @@ def test_discarding_wants_a_yes(letters, run_coordinator):
 
     assert run_coordinator("dlq", "discard", ORDER_ID, "--reason", "typo", "--yes", "--operator", "asha").code == 0
     assert letters.done == [("discard", ORDER_ID, "asha", "typo")]
+
+
+def test_what_is_parked_for_a_time_comes_back_by_itself(letters, run_coordinator):
+    ran = run_coordinator("dlq", "park", "aaaaaaa1", "--for", "2h", "--reason", "asked the broker", "--operator", "asha")
+
+    until = datetime(2026, 11, 25, 10, tzinfo=UTC) + timedelta(hours=2)
+    assert ran.code == 0
+    assert letters.done == [("park", ORDER_ID, "asha", "asked the broker", until)]
+    assert run_coordinator("dlq", "park", "aaaaaaa1", "--for", "soon", "--reason", "x").code == 2
+
+
+SETTLE = ("dlq", "settle", "aaaaaaa1", "--evidence", "book", "--reason", "stuck", "--operator", "asha")
+
+
+@pytest.mark.parametrize(
+    ("words", "settlement"),
+    [
+        (("--not-taken",), NotTaken()),
+        (("--not-taken", "--resend"), NotTaken(resend=True)),
+        (("--broker-order-id", "7", "--state", "open"), Taken(broker_order_id="7", state=OrderState.OPEN)),
+        (
+            ("--broker-order-id", "7", "--state", "FILLED", "--average", "1500.05"),
+            Taken(
+                broker_order_id="7", state=OrderState.FILLED, filled_quantity=10, average_price=Decimal("1500.05")
+            ),
+        ),
+    ],
+)
+def test_a_settlement_is_handed_on_as_it_was_said(letters, run_coordinator, words, settlement):
+    assert run_coordinator(*SETTLE, *words).code == 2  # without --yes
+    assert run_coordinator(*SETTLE, *words, "--yes").code == 0
+
+    assert letters.done == [("settle", ORDER_ID, "asha", "stuck", "book", settlement)]
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("--not-taken", "--broker-order-id", "7"), ("--broker-order-id", "7"), ("--broker-order-id", "7", "--state", "SENDING")]
+)
+def test_a_settlement_says_one_thing(letters, run_coordinator, words):
+    assert run_coordinator(*SETTLE, *words, "--yes").code == 2
+    assert letters.done == []
+
+
+def test_a_drain_asks_first_and_tells_what_it_would_do(letters, run_coordinator):
+    refused = run_coordinator("dlq", "drain", "requeue", "--reason", "mended")
+    foretold = run_coordinator("dlq", "drain", "requeue", "--reason", "mended", "--dry-run")
+
+    assert (refused.code, foretold.code, letters.done) == (2, 0, [])
+    assert "--yes" in refused.err
+    assert "1 would be sent back" in foretold.out
+
+
+def test_a_drain_tells_what_it_refused_and_exits_with_an_error(letters, run_coordinator):
+    other = "0" * 28 + "bbbbbbb2"
+    letters.items.append(an_item(other, "dispatch.upstox", "timed out"))
+    letters.sent.add(other)
+
+    ran = run_coordinator("dlq", "drain", "discard", "--reason", "over", "--operator", "asha", "--yes")
+
+    assert ran.code == 1
+    assert "1 given up" in ran.out
+    assert "bbbbbbb2  MAY_HAVE_BEEN_SENT: it may be there" in ran.out
+    assert letters.done == [("discard", ORDER_ID, "asha", "over")]
 
 
 def test_what_may_have_been_sent_is_refused_in_the_desks_own_words(letters, run_coordinator):
