@@ -104,6 +104,14 @@ def whole(row: Mapping[str, Any], name: str) -> int:
     return int(number)
 
 
+def signed(row: Mapping[str, Any], name: str) -> int:
+    """A count that may be below zero."""
+    number = number_of(row.get(name))
+    if number is None or number != int(number):
+        raise Unfit(f"{name} is {_shown(row.get(name))}, not a count")
+    return int(number)
+
+
 def price_of(row: Mapping[str, Any], name: str) -> Decimal | None:
     """A price in rupees; None where there is none (brokers say 0, null or nothing)."""
     value = row.get(name)

@@ -11,6 +11,7 @@ from domain.instruments import Instrument
 from domain.money import Money
 from domain.orders import Order
 from domain.outcomes import BookRow, Outcome, Unreadable
+from domain.positions import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,10 @@ class Adapter(Protocol):
 
     def funds(self, session: Session, *, timeout_s: float) -> Funds | Unreadable:
         """What the account has at the broker."""
+        ...
+
+    def positions(self, session: Session, *, timeout_s: float) -> Sequence[Position] | Unreadable:
+        """What the account traded today and carried over, each instrument and product once. No holdings."""
         ...
 
     def hint(self, session: Session, headers: dict[str, str], body: bytes) -> Hint | None:

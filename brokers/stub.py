@@ -10,7 +10,8 @@ from brokers.base import Funds, Hint, Line, Session
 from domain.capabilities import Capabilities
 from domain.money import ZERO, Money
 from domain.orders import OrderType, Product, Validity
-from domain.outcomes import Accepted, BookRow, Outcome
+from domain.outcomes import Accepted, BookRow, Outcome, Unreadable
+from domain.positions import Position
 
 NAME = "stub"
 
@@ -26,6 +27,7 @@ class Stub:
         lines_per_call=20,
         tag_length=40,
         call_slots=64,
+        keeps_book=False,
     )
 
     def __init__(self, delay_s: float = 0.0) -> None:
@@ -59,6 +61,9 @@ class Stub:
 
     def funds(self, session: Session, *, timeout_s: float) -> Funds:
         return Funds(available=Money.of_rupees(Decimal(1_000_000_000)), used=ZERO)
+
+    def positions(self, session: Session, *, timeout_s: float) -> Sequence[Position] | Unreadable:
+        return []
 
     def hint(self, session: Session, headers: dict[str, str], body: bytes) -> Hint | None:
         return None

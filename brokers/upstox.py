@@ -11,7 +11,7 @@ from brokers.answers import Unfit, dump_json, number_of, order_id_of
 from brokers.base import Funds, Hint, Line, Session
 from brokers.dialects import upstox as words
 from brokers.dialects import upstox_errors as errors
-from brokers.dialects.books import book_of, rows_of, traded, unreadable
+from brokers.dialects.books import book_of, positions_of, rows_of, traded, unreadable
 from brokers.dialects.meanings import unfit_read
 from brokers.dialects.terms import NotTranslatable
 from brokers.dialects.upstox_batch import outcomes_of_batch
@@ -20,6 +20,7 @@ from domain.capabilities import Capabilities, Window
 from domain.money import Money
 from domain.orders import OrderType, Product, Validity
 from domain.outcomes import Accepted, BookRow, Outcome, Unknown, Unreadable
+from domain.positions import Position
 
 NAME = "upstox"
 BASE_URL = "https://api.upstox.com"
@@ -130,6 +131,19 @@ class Upstox:
                 if available is not None and used is not None:
                     return Funds(Money.of_rupees(available), Money.of_rupees(used))
         return Unreadable("the funds have no equity margin")
+
+    def positions(self, session: Session, *, timeout_s: float) -> Sequence[Position] | Unreadable:
+        """Two reads: those of funded delivery have an address of their own."""
+        deadline = Deadline.within(timeout_s)
+        try:
+            rows = [
+                row
+                for target in ("/v2/portfolio/short-term-positions", "/v3/portfolio/mtf-positions")
+                for row in rows_of(self._read("positions", target, session, deadline), "positions")
+            ]
+            return positions_of(rows, words.position)
+        except Unfit as unfit:
+            return unreadable(unfit)
 
     def hint(self, session: Session, headers: dict[str, str], body: bytes) -> Hint | None:
         """Upstox signs nothing, so no hint of it is verified."""

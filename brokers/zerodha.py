@@ -12,7 +12,7 @@ from urllib.parse import quote
 from brokers.answers import Unfit, dump_form, number_of, order_id_of
 from brokers.base import Funds, Hint, Line, Session
 from brokers.dialects import zerodha as words
-from brokers.dialects.books import book_of, rows_of, traded, unreadable
+from brokers.dialects.books import book_of, positions_of, rows_of, traded, unreadable
 from brokers.dialects.meanings import unfit_read
 from brokers.dialects.terms import NotTranslatable
 from brokers.transport import BOOK_MAX_BYTES, Answer, Answered, Deadline, Wire
@@ -20,6 +20,7 @@ from domain.capabilities import Capabilities, Window
 from domain.money import Money
 from domain.orders import OrderType, Product, Validity
 from domain.outcomes import Accepted, BookRow, Outcome, Unreadable
+from domain.positions import Position
 
 NAME = "zerodha"
 BASE_URL = "https://api.kite.trade"
@@ -97,6 +98,13 @@ class Zerodha:
                 if available is not None and used is not None:
                     return Funds(Money.of_rupees(available), Money.of_rupees(used))
         return Unreadable("the funds have no equity margin")
+
+    def positions(self, session: Session, *, timeout_s: float) -> Sequence[Position] | Unreadable:
+        try:
+            data = self._read("positions", "/portfolio/positions", session, Deadline.within(timeout_s))
+            return positions_of(rows_of(data.get("net") if isinstance(data, dict) else None, "positions"), words.position)
+        except Unfit as unfit:
+            return unreadable(unfit)
 
     def hint(self, session: Session, headers: dict[str, str], body: bytes) -> Hint | None:
         """Verified if its checksum, SHA-256 of order id, time as written and API secret, is right."""

@@ -31,3 +31,4 @@ class Capabilities:
     order_windows: tuple[Window, ...] = ()  # per account: place, modify and cancel together
     read_windows: tuple[Window, ...] = ()
     call_slots: int = 8  # calls to it that may be under way at once, per process
+    keeps_book: bool = True  # without, there is nothing that the record could be compared to

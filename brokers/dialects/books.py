@@ -8,6 +8,7 @@ from typing import Any
 from brokers.answers import Unfit
 from domain.lifecycle import OrderState
 from domain.outcomes import BookRow, Fill, Unreadable
+from domain.positions import Position
 
 Row = Mapping[str, Any]
 
@@ -43,6 +44,11 @@ def book_of(
         broker_order_id, fill = to_fill(trade)
         fills.setdefault(broker_order_id, {}).setdefault((fill.exchange, fill.trade_id), fill)
     return [to_row(order, _by_time(fills.get(str(order.get("order_id")), {}).values())) for order in orders]
+
+
+def positions_of(rows: Iterable[Row], to_position: Callable[[Row], Position]) -> list[Position]:
+    """The positions, one that is told twice once. Raises Unfit where a row can't be read."""
+    return list({(told.name, told.product): told for told in map(to_position, rows)}.values())
 
 
 def state_of(state: OrderState | None, quantity: int, filled: int) -> OrderState | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any
 
-from brokers.answers import Unfit, last_of, order_id_of, price_of, retry_after_s, text_of, time_of, whole, word
+from brokers.answers import Unfit, last_of, order_id_of, price_of, retry_after_s, signed, text_of, time_of, whole, word
 from brokers.base import Line
 from brokers.dialects import terms
 from brokers.dialects.books import state_of
@@ -14,10 +16,13 @@ from brokers.dialects.meanings import outcome_of, outcome_without_words
 from brokers.dialects.terms import NotTranslatable
 from brokers.dialects.upstox_errors import ErrorTable
 from brokers.transport import Answer, Answered
+from domain import reference
 from domain.instruments import Instrument
 from domain.lifecycle import OrderState
+from domain.market import trading_day
 from domain.orders import Order, Product
 from domain.outcomes import BookRow, Fill, Outcome, Unknown
+from domain.positions import Position
 
 PRODUCTS = {Product.CNC: "D", Product.MIS: "I", Product.NRML: "D", Product.MTF: "MTF"}
 SEGMENTS = {"NSE": "NSE_EQ", "BSE": "BSE_EQ", "NFO": "NSE_FO", "BFO": "BSE_FO", "CDS": "NCD_FO"}
@@ -121,6 +126,41 @@ def fill(row: Mapping[str, Any]) -> tuple[str, Fill]:
         price=price,
         at=at,
     )
+
+
+def position(row: Mapping[str, Any]) -> Position:
+    name, letter = word(row, "instrument_token"), word(row, "product")
+    return Position(
+        instrument=_instruments(trading_day(datetime.now(UTC))).get(name),
+        name=name,
+        product=_product(letter, is_derivative="_FO|" in name),
+        quantity=signed(row, "quantity"),
+        carried=signed(row, "overnight_quantity"),
+        average_price=price_of(row, "average_price"),
+    )
+
+
+def _product(letter: str, *, is_derivative: bool) -> Product | None:
+    match letter:
+        case "D":  # delivery: one letter for what is carried, be it shares or contracts
+            return Product.NRML if is_derivative else Product.CNC
+        case "I":
+            return Product.MIS
+        case "MTF":
+            return Product.MTF
+    return None
+
+
+@lru_cache(maxsize=2)
+def _instruments(today: date) -> Mapping[str, str]:
+    """Canonical keys by Upstox's, of all that it has words for."""
+    keys = {}
+    for instrument in reference.all_instruments(today).values():
+        try:
+            keys[instrument_key(instrument)] = instrument.key
+        except NotTranslatable:
+            continue
+    return keys
 
 
 def outcome_of_error(answer: Answer, table: ErrorTable) -> Outcome:

@@ -13,6 +13,7 @@ from brokers.answers import (
     plain_number,
     price_of,
     retry_after_s,
+    signed,
     text_of,
     time_of,
     whole,
@@ -26,8 +27,9 @@ from brokers.dialects.terms import NotTranslatable
 from brokers.transport import Answer, Answered
 from domain.ids import TAG_ALPHABET, TAG_LENGTH
 from domain.lifecycle import OrderState
-from domain.orders import Order
+from domain.orders import Order, Product
 from domain.outcomes import BookRow, Fill, Outcome
+from domain.positions import Position
 
 EXCHANGES = frozenset({"NSE", "BSE", "NFO", "BFO"})  # CDS is counted in lots there; our quantities are units
 TAG_FORM = re.compile(f"[{TAG_ALPHABET}]{{{TAG_LENGTH}}}")
@@ -157,6 +159,20 @@ def fill(row: Row) -> tuple[str, Fill]:
         quantity=whole(row, "quantity"),
         price=price,
         at=at,
+    )
+
+
+def position(row: Row) -> Position:
+    """One position. Our instruments are named as Zerodha's are, but for currency contracts, which it counts in lots."""
+    exchange, name = word(row, "exchange"), f"{word(row, 'exchange')}:{word(row, 'tradingsymbol')}"
+    product = word(row, "product")
+    return Position(
+        instrument=name if exchange in EXCHANGES else None,
+        name=name,
+        product=Product(product) if product in Product.__members__ else None,
+        quantity=signed(row, "quantity"),
+        carried=signed(row, "overnight_quantity"),
+        average_price=price_of(row, "average_price"),
     )
 
 

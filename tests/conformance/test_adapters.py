@@ -24,7 +24,7 @@ from brokers.base import Adapter, Funds, Line, Session
 from brokers.limits import RateBudget
 from brokers.simulator.server import SimulatorServer
 from domain import reference
-from domain.instruments import Instrument
+from domain.instruments import Instrument, Kind
 from domain.lifecycle import TERMINAL, OrderState
 from domain.orders import OrderType, Product, Side
 from domain.outcomes import Accepted, BookRow, NotSent, Outcome, Refused, Unknown, Unreadable
@@ -268,6 +268,54 @@ def test_rows_that_repeat_are_told_as_they_are(desk: Desk):
     line, _ = desk.accepted()
 
     assert [row.tag for row in desk.book()] == [line.order.broker_tag] * 2
+
+
+# ---- positions
+
+
+def test_positions_are_told_in_our_words(desk: Desk):
+    future = next(i for i in INSTRUMENTS.values() if i.key.startswith("NFO:NIFTY") and i.kind is Kind.FUTURE)
+    for product, side, quantity, instrument in (
+        (Product.CNC, Side.BUY, 7, INFY),
+        (Product.MIS, Side.SELL, 4, INFY),
+        (Product.MTF, Side.BUY, 3, INFY),
+        (Product.NRML, Side.SELL, future.lot_size, future),
+    ):
+        terms = {"order_type": OrderType.MARKET, "price": None}
+        line, _ = desk.accepted(instrument=instrument, product=product, side=side, quantity=quantity, **terms)
+        desk.row(line, is_state(OrderState.FILLED))
+    positions = desk.adapter.positions(desk.session, timeout_s=5)
+
+    assert not isinstance(positions, Unreadable)
+    held = {(p.instrument, p.product): (p.quantity, p.carried, p.of_today) for p in positions}
+    assert held == {
+        ("NSE:INFY", Product.CNC): (7, 0, 7),
+        ("NSE:INFY", Product.MIS): (-4, 0, -4),
+        ("NSE:INFY", Product.MTF): (3, 0, 3),
+        (future.key, Product.NRML): (-future.lot_size, 0, -future.lot_size),
+    }
+    assert all(position.average_price for position in positions)
+
+
+def test_a_position_that_was_closed_is_told_as_nothing(desk: Desk):
+    assert desk.adapter.positions(desk.session, timeout_s=5) == []
+    for side in (Side.BUY, Side.SELL):
+        terms = {"order_type": OrderType.MARKET, "price": None, "product": Product.MIS}
+        line, _ = desk.accepted(side=side, quantity=5, **terms)
+        desk.row(line, is_state(OrderState.FILLED))
+    (position,) = desk.adapter.positions(desk.session, timeout_s=5)  # type: ignore[misc]
+
+    assert (position.quantity, position.of_today, position.average_price) == (0, 0, None)
+
+
+@pytest.mark.parametrize("kind", ["html", "truncated", "drop_before", "error_before", "rate_limited", "token_dead"])
+def test_positions_that_cannot_be_read_are_none(desk: Desk, kind: str):
+    desk.fault(kind, "positions", count=None)
+
+    positions = desk.adapter.positions(desk.session, timeout_s=5)
+
+    assert isinstance(positions, Unreadable)
+    assert positions.session_dead == (kind == "token_dead")
 
 
 # ---- what each failure proves

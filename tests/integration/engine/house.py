@@ -18,9 +18,9 @@ from domain.events import fold
 from domain.ids import new_id
 from domain.instruments import Instrument
 from domain.intents import Acceptance, PlaceRequest, Submission
-from domain.money import ZERO
 from domain.orders import Order, OrderType, Product, Validity
 from domain.outcomes import Accepted, BookRow, Outcome, Unreadable
+from domain.positions import Position
 from domain.reference import cash_instruments
 from domain.verdicts import Proceed, Verdict
 from ops.sandbox import SandboxAccount
@@ -70,6 +70,8 @@ class FakeBroker:
         self.answer = answer or (lambda line: Accepted(f"B-{line.order.broker_tag}"))
         self.calls: list[tuple[Line, ...]] = []
         self.books: dict[str, Sequence[BookRow] | Unreadable] = {}
+        self.held: dict[str, Sequence[Position] | Unreadable] = {}
+        self.money: dict[str, Funds | Unreadable] = {}
         self.capabilities = Capabilities(
             broker=name,
             exchanges=frozenset({"NSE"}),
@@ -104,8 +106,11 @@ class FakeBroker:
     ) -> Outcome:
         raise NotImplementedError
 
-    def funds(self, session: Session, *, timeout_s: float) -> Funds:
-        return Funds(ZERO, ZERO)
+    def funds(self, session: Session, *, timeout_s: float) -> Funds | Unreadable:
+        return self.money.get(session.account_id, Unreadable("nobody told"))
+
+    def positions(self, session: Session, *, timeout_s: float) -> Sequence[Position] | Unreadable:
+        return self.held.get(session.account_id, Unreadable("nobody told"))
 
     def hint(self, session: Session, headers: dict[str, str], body: bytes) -> Hint | None:
         return None

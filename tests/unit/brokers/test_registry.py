@@ -19,6 +19,7 @@ from domain.capabilities import Capabilities
 from domain.money import ZERO
 from domain.orders import OrderType, Product, Validity
 from domain.outcomes import Accepted, BookRow, Outcome, Unknown, Unreadable
+from domain.positions import Position
 
 
 class Toy:
@@ -70,6 +71,9 @@ class Toy:
 
     def funds(self, session: Session, *, timeout_s: float) -> Funds | Unreadable:
         return Funds(ZERO, ZERO)
+
+    def positions(self, session: Session, *, timeout_s: float) -> Sequence[Position] | Unreadable:
+        return []
 
     def hint(self, session: Session, headers: dict[str, str], body: bytes) -> Hint | None:
         return None
