@@ -37,7 +37,8 @@ def sort_out(account_id: str, rows: Mapping[str, Sequence[BookRow]], known: Mapp
     ours: dict[str, BookRow] = {}
     twins: list[tuple[Known, BookRow]] = []
     orphans: list[BookRow] = []
-    for tag, shown in rows.items():
+    for tag, told in rows.items():
+        shown = list({row.broker_order_id: row for row in told}.values())  # a row that is repeated is no second order
         order = known.get(tag)
         if order is None:
             orphans.extend(shown)

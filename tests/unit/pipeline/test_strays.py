@@ -63,3 +63,8 @@ def test_it_is_the_order_as_long_as_nothing_was_sent_elsewhere():
     unsent = known(account="A1", state=OrderState.RECEIVED)
 
     assert sorted_ids(row("7"), account="A0", of=unsent) == (["7"], [], [])
+
+
+def test_a_row_that_the_book_repeats_is_no_twin_of_itself():
+    assert sorted_ids(row("7"), row("7"), of=known("7")) == (["7"], [], [])
+    assert sorted_ids(row("7"), row("7"), of={}) == ([], [], ["7"])
