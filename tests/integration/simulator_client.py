@@ -18,6 +18,7 @@ from domain.reference import cash_instruments
 INFY = next(instrument for instrument in cash_instruments() if instrument.key == "NSE:INFY")
 PRICE = INFY.close
 RESTING = PRICE - 100 * INFY.tick
+FAR_BELOW = PRICE - 1_500 * INFY.tick  # within the band, and further than prices go in a night
 UPSTOX_LINE = {
     "quantity": 10,
     "product": "I",

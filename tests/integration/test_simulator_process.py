@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulator_client import PRICE, RESTING, UPSTOX_LINE, Client, a_client, until
+from simulator_client import FAR_BELOW, PRICE, RESTING, UPSTOX_LINE, Client, a_client, until
 
 from brokers.simulator.clock import Clock
 from brokers.simulator.server import Plan, SimulatorServer
@@ -72,7 +72,7 @@ def test_a_killed_simulator_remembers_what_it_accepted(tmp_path):
 def test_a_days_end_that_was_slept_through_is_made_up_for(tmp_path):
     plan = Plan(state=tmp_path / "books.jsonl")
     with SimulatorServer(plan) as simulator:
-        Client(simulator).place_upstox(tag="rests", order_type="LIMIT", price=float(RESTING))
+        Client(simulator).place_upstox(tag="rests", order_type="LIMIT", price=float(FAR_BELOW))
 
     tomorrow = Clock(source=lambda: time.time() + 86_400)
     with SimulatorServer(replace(plan, clock=tomorrow)) as simulator:
