@@ -18,7 +18,7 @@ from domain.reference import cash_instruments
 INFY = next(instrument for instrument in cash_instruments() if instrument.key == "NSE:INFY")
 PRICE = INFY.close
 RESTING = PRICE - 100 * INFY.tick
-FAR_BELOW = PRICE - 1_500 * INFY.tick  # within the band, and further than prices go in a night
+FAR_BELOW = PRICE - 400 * INFY.tick  # 3.6 %, where prices wander by 1.5 % at the most
 UPSTOX_LINE = {
     "quantity": 10,
     "product": "I",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulator_client import FAR_BELOW, PRICE, RESTING, UPSTOX_LINE, Client, a_client, until
+from simulator_client import FAR_BELOW, PRICE, UPSTOX_LINE, Client, a_client, until
 
 from brokers.simulator.clock import Clock
 from brokers.simulator.server import Plan, SimulatorServer
