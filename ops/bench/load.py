@@ -155,10 +155,13 @@ class Generator:
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+        if self._finished.done():
+            return  # cut by ourselves; what was under way is counted
         if connection.busy:
             self._under_way -= 1
             self.tally.disconnects += 1
             self.tally.unanswered += 1
+        self._end_if_all_answered()
         if not self._finished.done():
             self._loop.create_task(self._connect(refill=True))
 
