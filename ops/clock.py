@@ -12,6 +12,7 @@ from pathlib import Path
 
 from domain.errors import StoreAway
 from pipeline import logs
+from pipeline.crash import crash
 from pipeline.desk import Desk, from_env
 from pipeline.sweep import Sweep
 from store.unit import Leadership
@@ -61,6 +62,7 @@ def tick_until(stopping: threading.Event, desk: Desk) -> None:
 def _make_partitions(desk: Desk) -> None:
     with desk.store.unit() as unit:
         made = unit.rows("select make_partitions(3)")[0][0]
+        crash("clock.partitions.before_commit")
     if made:
         log.info("made %d partitions", made)
 

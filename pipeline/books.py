@@ -247,6 +247,7 @@ class BookReader:
             over = [id_ for id_ in twins if (row := shown.get(id_)) is not None and not is_live_or_filled(row)]
             if over:
                 strays.close(unit, account_id, over, "the book", now)
+                crash("books.twins.before_commit")
         if not self._desk.settings().cancel_twins:
             return
         for broker_order_id in [*twins, *ours]:

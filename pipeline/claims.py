@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from domain.commands import Command
 from domain.errors import StoreAway
+from pipeline.crash import crash
 from pipeline.desk import Desk
 from store import commands
 
@@ -22,6 +23,7 @@ def open_claim(desk: Desk, stage: str, claimed: Sequence[Command]) -> int | None
     """Committed on a connection of its own, while the caller's transaction holds the rows; closed with that one."""
     if desk.claim_store is None:
         return None
+    crash("claims.before_open")
     with desk.claim_store.unit() as unit:
         return commands.open_claim(unit, WORKER, stage, [command.order_id for command in claimed])
 
@@ -31,6 +33,7 @@ def forget_claim(desk: Desk, claim_id: int | None) -> None:
     if claim_id is None or desk.claim_store is None:
         return
     try:
+        crash("claims.before_forget")
         with desk.claim_store.unit() as unit:
             commands.close_claim(unit, claim_id)
     except StoreAway as error:

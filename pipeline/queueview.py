@@ -14,6 +14,7 @@ import pika.exceptions
 from dramatiq.common import xq_name
 from pika.adapters.blocking_connection import BlockingChannel
 
+from pipeline.crash import crash
 from pipeline.rabbit import DEAD_LETTERS, cut, open_connection
 
 log = logging.getLogger(__name__)
@@ -103,5 +104,7 @@ class QueueView:
 
 def _publish(channel: BlockingChannel, queue: str, body: bytes) -> None:
     channel.queue_declare(queue=queue, durable=True, arguments=DEAD_LETTERS)
+    crash("letters.before_publish")
     properties = pika.BasicProperties(delivery_mode=2, content_type="application/json")
     channel.basic_publish(exchange="", routing_key=queue, body=body, properties=properties, mandatory=True)
+    crash("letters.after_publish")

@@ -17,6 +17,8 @@ from dramatiq.common import dq_name, xq_name
 from dramatiq.message import Message
 from dramatiq.middleware import Middleware, Retries, ShutdownNotifications, SkipMessage
 
+from pipeline.crash import crash
+
 DELIVERY_LIMIT = 20  # a message that kills its worker this often is a dead letter
 NO_DELIVERY_LIMIT = 1_000_000  # every return counts, also of delayed and dead letters; unset means 20 from 4.0 on
 DEAD_LETTERS = {"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT}  # no time to live: operators empty it
@@ -42,6 +44,7 @@ class SafeConsumer(_RabbitmqConsumer):
 
     def ack(self, message: Any) -> None:
         if message._owner is self:
+            crash("wakeups.before_ack")
             super().ack(message)
 
     def nack(self, message: Any) -> None:

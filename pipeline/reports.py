@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 APPLY_MAX = 200
 FOUR_DECIMALS = Decimal("0.0001")
+DIFFERS = "differs"  # the field of a reconciler's report: what it found different, as [ours, theirs] by name
 ABSENT = "absentOf"  # the field of a proof: the number of the attempt that was not taken
 
 
@@ -54,6 +55,7 @@ def _apply_some(desk: Desk, limit: int) -> int:
             log.exception("a report could not be applied; it stays in the inbox", extra={"order_id": order_id})
             with desk.store.unit() as unit:
                 reports.set_aside(unit, order_id, digest, desk.now())
+                crash("reports.set_aside.before_commit")
         else:
             log.warning("%d reports could not be applied together, each is tried alone: %s", len(waiting), error)
             for _ in waiting:
@@ -89,7 +91,7 @@ def _apply(
         apply_absence(order, command, body[ABSENT], body, batch, way)
     else:
         account = (body["account"], body["broker"]) if body.get("account") else None
-        apply_row(order, command, from_body(body), source, batch, account=account)
+        apply_row(order, command, from_body(body), source, batch, account=account, differs=body.get(DIFFERS))
 
 
 def late_answers(entries: Sequence[tuple[str, str]]) -> list[Report]:
