@@ -44,7 +44,7 @@ def _decimal_schema(pattern: str, example: str, **limits: float) -> WithJsonSche
     return WithJsonSchema({"anyOf": [text, {"type": "number", **limits}]})
 
 
-_Price = Annotated[
+Price = Annotated[
     Decimal,
     Field(gt=0, le=PRICE_MAX, max_digits=12, decimal_places=4),
     BeforeValidator(_plainly_written),
@@ -86,10 +86,10 @@ class OrderLine(_Wire):
 
     product: Product
     order_type: OrderType
-    price: _Price | None = None
+    price: Price | None = None
     """Rupees, for LIMIT and SL."""
 
-    trigger_price: _Price | None = None
+    trigger_price: Price | None = None
     """Rupees, for SL and SL-M."""
 
     validity: Validity = Validity.DAY

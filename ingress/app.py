@@ -15,7 +15,7 @@ import falcon.asgi
 import orjson
 
 from domain.settings import Settings
-from ingress import brokers, health, intents, openapi, orders, pages, postbacks, trades
+from ingress import brokers, deadletters, health, intents, openapi, orders, pages, postbacks, trades
 from ingress.door import Check, Door
 from ingress.endpoint import Endpoint, refusal
 from ingress.operations import Operation
@@ -35,6 +35,14 @@ OPERATIONS: tuple[Operation, ...] = (
     orders.show_trades,
     trades.list_trades,
     brokers.list_brokers,
+    deadletters.list_dead_letters,
+    deadletters.explain_dead_letter,
+    deadletters.requeue_dead_letter,
+    deadletters.park_dead_letter,
+    deadletters.unpark_dead_letter,
+    deadletters.settle_dead_letter,
+    deadletters.discard_dead_letter,
+    deadletters.drain_dead_letters,
     postbacks.hear_postback,
     health.livez,
     health.readyz,
@@ -129,6 +137,7 @@ def door_of(desk: Desk) -> Door:
     from brokers.health import Health
     from ingress.auth import Keys
     from ingress.known_keys import KnownKeys
+    from ingress.operators import Operators
     from ingress.probes import amqp_answers
     from ingress.throttle import Throttle
     from ingress.waiters import Waiters
@@ -151,12 +160,14 @@ def door_of(desk: Desk) -> Door:
     admission.start()
     desk.wakeups.start()
     intake = Intake(desk, admission)
+    operators = Operators(desk)
 
     def read_settings() -> Settings:
         with store.unit() as unit:
             return settings.read(unit)
 
     def close() -> None:
+        operators.close()
         admission.stop()
         intake.stop()
         desk.close()
@@ -179,6 +190,7 @@ def door_of(desk: Desk) -> Door:
         lines_per_call={name: adapter.capabilities.lines_per_call for name, adapter in desk.adapters.items()},
         circuit=lambda broker: "OPEN" if circuits.is_open(broker, "place") else "CLOSED",
         hear=lambda broker, headers, body: hear(desk, broker, headers, body),
+        operators=operators,
         release=close,
         version={"version": metadata.version("order-coordinator"), "revision": os.environ.get("REVISION", "")},
     )

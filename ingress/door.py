@@ -17,6 +17,7 @@ from ingress.auth import Keys
 from ingress.known_keys import KnownKeys
 from ingress.landing import Landing
 from ingress.metrics import Metrics
+from ingress.operators import Operators
 from ingress.throttle import Throttle
 from ingress.waiters import Waiters
 from readmodel.queries import Scope
@@ -58,6 +59,7 @@ class Door:
     lines_per_call: Mapping[str, int] = field(default_factory=dict)  # by broker, as it takes them in one call
     circuit: Callable[[str], str] = lambda broker: "CLOSED"  # of a broker: OPEN or CLOSED; may block a little
     hear: Callable[[str, dict[str, str], bytes], bool] = lambda broker, headers, body: False  # a postback; may block
+    operators: Operators | None = None  # for work on what is stuck
     version: Mapping[str, str] = field(default_factory=dict)
     release: Callable[[], None] = lambda: None  # gives back what the door was given; may block a little
     metrics: Metrics = field(default_factory=Metrics)

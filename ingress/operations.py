@@ -21,6 +21,7 @@ from store.users import ApiKey, Role
 
 EVERY_ROLE = frozenset(Role)
 READS_ALL = frozenset({Role.AUDITOR, Role.OPERATOR, Role.ADMIN})
+OPERATES = frozenset({Role.OPERATOR, Role.ADMIN})
 PLACES = frozenset({Role.TRADER, Role.ADMIN})
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import orjson
 
 from domain.errors import NotFound
@@ -13,13 +11,9 @@ from ingress.answers import Accepted, History, IntentView, OrderPage, OrderView,
 from ingress.door import Door, scope_of
 from ingress.intents import as_it_stands, path_of
 from ingress.operations import EVERY_ROLE, PLACES, Answer, Call, op
-from ingress.problems import Problem
-from ingress.wire import Reply, Request, is_json, refused_for_now, wait_preference
+from ingress.wire import REPLAYED, Reply, idempotency_key, json_body, refused_for_now, wait_preference
 from readmodel import queries
 from readmodel.queries import Filters
-
-_KEY = re.compile(r"[!-~]{16,255}")
-_REPLAYED = {"Idempotency-Replayed": "true"}
 
 PLACE_EXAMPLE = {
     "orders": [
@@ -82,9 +76,9 @@ async def place_multi(door: Door, call: Call) -> Reply:
     its reason.
     """
     request = call.request
-    key = _idempotency_key(request)
+    key = idempotency_key(request)
     wait_s = wait_preference(request.get_header("PREFER"), longest_s=parameters.WAIT_MAX_S)
-    body = await _json_body(request)
+    body = await json_body(request)
     refusal = door.intake.refuse()
     if refusal is not None and not await door.known_keys.has(call.key.user_id, key):
         return refused_for_now(request, refusal)  # before it costs more: most of what is sent now gets this answer
@@ -111,7 +105,7 @@ def _accepted(acceptance: Acceptance) -> Reply:
         ],
         "links": {"intent": path},
     }
-    headers = {"Location": path, **_REPLAYED} if acceptance.replayed else {"Location": path}
+    headers = {"Location": path, **REPLAYED} if acceptance.replayed else {"Location": path}
     return Reply(202, orjson.dumps(document), headers)
 
 
@@ -121,7 +115,7 @@ async def _after_waiting(door: Door, call: Call, acceptance: Acceptance, wait_s:
     view = await as_it_stands(door, call, acceptance.intent_id)
     status = 200 if view["settled"] == view["total"] else 207 if view["settled"] else 202
     headers = {"Location": path_of(acceptance.intent_id), "Preference-Applied": f"wait={wait_s}"}
-    return Reply(status, orjson.dumps(view), headers | _REPLAYED if acceptance.replayed else headers)
+    return Reply(status, orjson.dumps(view), headers | REPLAYED if acceptance.replayed else headers)
 
 
 @op(
@@ -207,18 +201,3 @@ async def show_trades(door: Door, call: Call) -> Reply:
     if view is None:
         raise NotFound("order", order_id)
     return Reply(200, orjson.dumps(view))
-
-
-def _idempotency_key(request: Request) -> str:
-    key = request.get_header("IDEMPOTENCY-KEY")
-    if key is None:
-        raise Problem("IDEMPOTENCY_KEY_MISSING", "send an Idempotency-Key of your own, a new one for each new request")
-    if not _KEY.fullmatch(key):
-        raise Problem("IDEMPOTENCY_KEY_INVALID", "an Idempotency-Key is 16 to 255 visible ASCII characters")
-    return key
-
-
-async def _json_body(request: Request) -> bytes:
-    if not is_json(request.get_header("CONTENT-TYPE")):
-        raise Problem("NOT_JSON", "send the body as application/json, in UTF-8", headers={"Accept": "application/json"})
-    return await request.body()

@@ -30,6 +30,8 @@ CODES: dict[str, tuple[int, str]] = {
     "STALE_VERSION": (409, "The order was changed in the meantime"),
     "NOT_STUCK": (409, "The command is not stuck"),
     "MAY_HAVE_BEEN_SENT": (409, "The broker may have the order"),
+    "NOT_UNKNOWN": (409, "There is nothing to settle"),
+    "CONTRADICTED": (409, "The record holds evidence against it"),
     "BODY_TOO_LARGE": (413, "The body is too large"),
     "NOT_JSON": (415, "The body must be application/json"),
     "MALFORMED": (422, "The request's form is wrong"),

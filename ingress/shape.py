@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -16,6 +16,7 @@ from domain.errors import Fault, Malformed
 from domain.intents import OrderLine, PlaceRequest
 from ingress.problems import Problem
 
+_Form = TypeVar("_Form")
 FAULTS_MAX = 50  # told of one request; a client that has more mends these first
 
 _PLACE = TypeAdapter(PlaceRequest)
@@ -88,6 +89,16 @@ def read_place_request(body: bytes, *, lines_max: int) -> tuple[PlaceRequest, by
     if body.count(b":") != canonical.count(b":") or b"\\" in body:
         _refuse_duplicates(body)
     return request, canonical
+
+
+def read_form(body: bytes, form: TypeAdapter[_Form]) -> tuple[_Form, bytes]:
+    """A body of any form and its canonical JSON. Raises as `read_place_request`."""
+    try:
+        asked = form.validate_json(body, by_alias=True, by_name=False)
+    except ValidationError as error:
+        raise _refusal(error.errors(include_url=False, include_input=False)) from None
+    _refuse_duplicates(body)
+    return asked, orjson.dumps(form.dump_python(asked, mode="json", by_alias=True), option=orjson.OPT_SORT_KEYS)
 
 
 def fingerprint(method: str, path: str, canonical: bytes) -> bytes:

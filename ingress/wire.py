@@ -19,6 +19,8 @@ BODY_S = 10.0  # a body must be complete after this time
 DISCARD_MAX = 16 * 1024 * 1024  # of a body that is too large: read on, so that the client hears why
 JSON = "application/json"
 
+REPLAYED = {"Idempotency-Replayed": "true"}
+_KEY = re.compile(r"[!-~]{16,255}")
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
@@ -117,6 +119,21 @@ def refused_for_now(request: Request, error: Busy) -> Reply:
     """What `problem_reply` would give, for an error that many requests are told: most of it is made once."""
     made = prepared(error)
     return Reply(made.status, made.document(request.request_id), made.headers, CONTENT_TYPE)
+
+
+def idempotency_key(request: Request) -> str:
+    key = request.get_header("IDEMPOTENCY-KEY")
+    if key is None:
+        raise Problem("IDEMPOTENCY_KEY_MISSING", "send an Idempotency-Key of your own, a new one for each new request")
+    if not _KEY.fullmatch(key):
+        raise Problem("IDEMPOTENCY_KEY_INVALID", "an Idempotency-Key is 16 to 255 visible ASCII characters")
+    return key
+
+
+async def json_body(request: Request) -> bytes:
+    if not is_json(request.get_header("CONTENT-TYPE")):
+        raise Problem("NOT_JSON", "send the body as application/json, in UTF-8", headers={"Accept": "application/json"})
+    return await request.body()
 
 
 def is_json(content_type: str | None) -> bool:

@@ -56,8 +56,13 @@ def say_what_a_schema_cannot(case) -> None:
         case.headers["Prefer"] = "wait=0"
     case.query.pop("after", None)
     case.query.pop("wait", None)
-    if isinstance(case.body, dict):
-        case.body["orders"] = case.body.get("orders", [])[:20]
+    if not isinstance(case.body, dict):
+        return
+    case.body.pop("after", None)
+    case.body.update({name: int(case.body[name]) for name in WHOLE if case.body.get(name) is not None})
+    case.body.update({name: 1.5 for name in DECIMALS if isinstance(case.body.get(name), float | int)})
+    if "orders" in case.body:
+        case.body["orders"] = case.body["orders"][:20]
         for number, line in enumerate(case.body["orders"]):
             line["correlationId"] = f"leg-{number}"
             line.update({name: 1.5 for name in DECIMALS if isinstance(line.get(name), float | int)})
@@ -67,4 +72,5 @@ def say_what_a_schema_cannot(case) -> None:
 
 
 # To a schema, a number has any count of decimals, and 10.0 is an integer.
-DECIMALS = ("price", "triggerPrice", "marketProtection")
+DECIMALS = ("price", "triggerPrice", "marketProtection", "averagePrice")
+WHOLE = ("forMinutes", "filledQuantity", "limit")

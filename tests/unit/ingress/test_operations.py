@@ -12,7 +12,7 @@ from domain import errors
 from ingress import openapi, parameters
 from ingress.answers import OrderView
 from ingress.app import OPERATIONS
-from ingress.operations import EVERY_ROLE, PLACES, READS_ALL, op
+from ingress.operations import EVERY_ROLE, OPERATES, PLACES, READS_ALL, op
 from ingress.problems import CODES, Problem, problem_of, type_of
 from readmodel.views import order_view
 from store.users import Role
@@ -35,7 +35,11 @@ def test_an_operation_that_names_no_role_is_closed():
 
 def test_only_traders_and_admins_place():
     writes = {operation.name: operation.roles for operation in OPERATIONS if operation.method != "GET"}
-    assert writes == {"place_multi": PLACES, "hear_postback": None}  # a postback is a hint, and changes nothing
+    acts = ("requeue", "park", "unpark", "settle", "discard")
+    operated = {name: OPERATES for name in (*(f"{act}_dead_letter" for act in acts), "drain_dead_letters")}
+    # A postback is a hint, and changes nothing.
+    assert writes == {"place_multi": PLACES, "hear_postback": None, **operated}
+    assert {Role.OPERATOR, Role.ADMIN} == OPERATES
     assert {Role.TRADER, Role.ADMIN} == PLACES
     assert Role.TRADER not in READS_ALL
     assert frozenset(Role) == EVERY_ROLE
