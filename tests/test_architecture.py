@@ -138,6 +138,10 @@ def test_brokers_are_called_through_the_transport_alone() -> None:
         and any(name in wires for name in _foreign(module, whole=True))
     }
     assert users - {"pipeline.claims", "pipeline.rabbit"} <= {"brokers.transport", "brokers.sockets"}
+    # A stream carries no request of ours, so no outcome hangs on it: only a handshake and pings leave there.
+    assert {m for m in files() if "websockets" in _foreign(m) and not m.startswith("brokers.simulator")} == {
+        "brokers.streams.follow"
+    }
     assert {module for module in files() if "brokers.sockets" in imports(module)} <= {"brokers.transport"}
 
 
