@@ -14,7 +14,7 @@ from ops.probes import http_ok
 from ops.stack import Stack
 
 PROJECT = Path(__file__).resolve().parent.parent
-WITHOUT_QUEUE = ("web", "clock")  # they take intents and keep time while RabbitMQ is away
+WITHOUT_QUEUE = ("web", "clock", "listen")  # they take intents, keep time and hear news while RabbitMQ is away
 SIMULATED = ("upstox", "zerodha")
 PORTS: Mapping[str, int | None] = {
     "web": 8000,

@@ -35,6 +35,15 @@ def by_tags(unit: Unit, tags: Sequence[str]) -> dict[str, Known]:
     return {known.tag: known for known in map(_known, rows)}
 
 
+def by_order_ids(unit: Unit, wanted: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], Known]:
+    """The orders with these ids, by what they are asked for as: account and broker order id."""
+    if not wanted:
+        return {}
+    rows = unit.rows(f"select {_COLUMNS} from orders o where o.id = any(%s::uuid[])", (array(list(wanted.values())),))  # noqa: S608
+    known = {order.order_id: order for order in map(_known, rows)}
+    return {key: known[order_id] for key, order_id in wanted.items() if order_id in known}
+
+
 def by_broker_ids(unit: Unit, wanted: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str], Known]:
     """Of (owner, account, broker order id) those that are among the owner's newest orders, by the latter two.
 

@@ -7,7 +7,7 @@ from live import FILLS, System, until
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("live")]
 SLOW_S = 1.5  # what the brokers' answers take meanwhile
-PROCESSES = ("web", "clock", "intake", "outcome", "dispatch-upstox", "dispatch-zerodha")
+PROCESSES = ("web", "clock", "intake", "outcome", "listen", "dispatch-upstox", "dispatch-zerodha")
 
 
 @pytest.mark.parametrize("process", PROCESSES)

@@ -142,7 +142,7 @@ def test_two_copies_that_start_together_never_choose_the_same_port(tmp_path: Pat
 def test_every_line_of_the_procfile_names_a_process() -> None:
     commands = read_procfile(PROJECT / "Procfile")
 
-    assert list(commands) == ["web", "intake", "dispatch-upstox", "dispatch-zerodha", "outcome", "clock"]
+    assert list(commands) == ["web", "intake", "dispatch-upstox", "dispatch-zerodha", "outcome", "listen", "clock"]
     assert commands["outcome"] == "python -m pipeline.worker outcome"
 
 
