@@ -32,6 +32,7 @@ class EventType(StrEnum):
     REQUEUED = "REQUEUED"  # by an operator, who takes it off the dead letters
     SETTLED = "SETTLED"  # an operator says, with evidence, what the broker did; what follows of it comes next
     PROVEN_ABSENT = "PROVEN_ABSENT"  # the broker's book proves that it wasn't taken
+    RECONCILED = "RECONCILED"  # what the broker has was missing here, and is there now; the state stays
     TWIN_FOUND = "TWIN_FOUND"  # a book shows its tag once more; the state stays
 
 

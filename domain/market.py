@@ -110,6 +110,12 @@ def next_open(calendar: str, at: datetime, *, has_derivatives: bool = False, is_
     return _next_open(calendar, _group(calendar, has_derivatives, is_future), at)
 
 
+def last_close(instrument: Instrument, day: date) -> datetime | None:
+    """When the instrument's last session of that day ends; None where it has none."""
+    group = _group(instrument.exchange, instrument.band_percent is None, instrument.kind is Kind.FUTURE)
+    return max(_session_ends(instrument.exchange, group, day), default=None)
+
+
 def trading_day(at: datetime) -> date:
     """The date in India, which is the trade date of what is traded then."""
     return at.astimezone(IST).date()

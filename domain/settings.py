@@ -50,6 +50,12 @@ class Settings(BaseModel):
     cancel_twins: bool = True  # of two live orders with one tag, the one that the record doesn't follow
     unknown_alarm_s: float = Field(default=120.0, gt=0)  # an order that is unknown for longer is told to the operator
 
+    # the reconciler: every account against its broker
+    reconcile_every_s: float = Field(default=60.0, gt=0)
+    book_lag_s: float = Field(default=10.0, gt=0)  # no broker's book, positions or trades are further behind than that
+    funds_tolerance_paise: int = Field(default=1_000_000, ge=0)  # ₹10,000, and of what is blocked so much more:
+    funds_tolerance_ppm: int = Field(default=250_000, ge=0)
+
 
 class UserSettings(BaseModel):
     """What a user has chosen."""

@@ -21,6 +21,11 @@ def reports_stage(broker: str) -> str:
     return f"reports.{broker}"
 
 
+def reconcile_stage(broker: str) -> str:
+    """Not a stage of orders either: compares the record to one broker."""
+    return f"reconcile.{broker}"
+
+
 def queue_of(stage: str) -> str:
     return QUEUE_PREFIX + stage
 

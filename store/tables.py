@@ -287,6 +287,24 @@ findings = Table(
     Column("gone_at", _MOMENT),
 )
 
+reconciliations = Table(
+    "reconciliations",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("due_at", _MOMENT, nullable=False),
+    Column("asked", Integer, nullable=False),
+    Column("answered", Integer, nullable=False),
+    Column("run_id", _ID),
+    Column("lease_until", _MOMENT),
+    Column("began_at", _MOMENT),
+    Column("ended_at", _MOMENT),
+    Column("looks", BigInteger, nullable=False),
+    Column("outcome", Text),
+    Column("detail", Text),
+    Column("suspected", Integer, nullable=False),
+    Column("memory", JSON, nullable=False),
+)
+
 user_settings = Table(
     "user_settings",
     metadata,

@@ -144,8 +144,11 @@ def apply_row(
     batch: Batch,
     *,
     account: tuple[str, str] | None = None,
+    differs: Mapping[str, Any] | None = None,
 ) -> None:
     """Bring an order up to what the broker's book shows of it. `account` is (account, broker) where it was read.
+
+    `differs` is what the reconciler found different; trades that were missing are then an event of their own.
 
     Filled quantity never falls, terminal states stay, and a move that the lifecycle has not is not made: late,
     repeated and reordered reports end where the newest alone would.
@@ -166,17 +169,23 @@ def apply_row(
         changes["average_price"] = row.average_price
     if order.broker_order_id is None:
         changes["broker_order_id"] = row.broker_order_id
-    state = _state_after(order, row, filled)
-    if state in (OrderState.REJECTED, OrderState.CANCELLED) and state is not order.state:
+    state = state_after(order, row, filled)
+    if state in (OrderState.REJECTED, OrderState.CANCELLED, OrderState.EXPIRED) and state is not order.state:
         changes["reason_code"] = f"BROKER_{state}"
         changes["reason"] = row.message or f"{order.broker}: {row.status}"
     if (was_unsent or command.state in (CommandState.UNKNOWN, CommandState.SENDING)) and state is not order.state:
         command.finish("notify", batch.at)
         batch.commands.append(command)
-    if state is order.state and not changes:
-        return
     event_type = EVENT_OF_STATE.get(state, EventType.SUBMITTED)
-    because = {"status": row.status, "exchangeOrderId": row.exchange_order_id} if row.exchange_order_id else None
+    if state is order.state and not changes:
+        if not differs or "trades" not in differs:
+            return
+        event_type = EventType.RECONCILED
+    because: dict[str, Any] = {}
+    if row.exchange_order_id:
+        because = {"status": row.status, "exchangeOrderId": row.exchange_order_id}
+    if differs:
+        because["differs"] = dict(differs)
     moved = state if state is not order.state else None
     batch.change(
         order, advance(order, event_type, source, batch.at, state=moved, changes=changes, because=because)
@@ -184,7 +193,8 @@ def apply_row(
     batch.news.add(order.intent_id)
 
 
-def _state_after(order: Order, row: BookRow, filled: int) -> OrderState:
+def state_after(order: Order, row: BookRow, filled: int) -> OrderState:
+    """The state in which a row of the book leaves an order that has been sent."""
     if order.state in TERMINAL:
         return order.state
     wanted = row.state or (OrderState.SUBMITTED if order.state not in AT_BROKER else order.state)
