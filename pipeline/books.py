@@ -20,6 +20,7 @@ from pipeline.desk import Desk
 from pipeline.reports import proof_of, to_body
 from pipeline.strays import Known, Sorted, is_live_or_filled, is_open, sort_out
 from store import accounts, orders, reports, searches, strays
+from store.accounts import ToRead
 from store.reports import Report
 from store.strays import ORPHAN, TWIN, Stray
 from store.unit import Unit
@@ -36,6 +37,10 @@ HINT_S = 0.08  # postbacks that come so close together are followed by one look
 BURST = 30  # books read quickly, before the broker's longest window sets the pace
 DEAD_LOOK_S = 10.0  # between looks whether a dead session lives again
 CANCEL_AGAIN = timedelta(seconds=10)
+WORDS_OF_STRAYS = {
+    TWIN: "a book shows a tag of ours more than once",
+    ORPHAN: "a book shows an order of ours that no row knows",
+}
 
 
 class Looks:
@@ -116,19 +121,20 @@ class BookReader:
         """Read every such account's book once, as the read budget allows; gives how many reports were new."""
         with self._desk.store.unit() as unit:
             to_read = accounts.to_read(unit, self._broker, self._desk.now())
-        for account_id in self._seen.keys() - {account_id for account_id, _ in to_read}:
+        for account_id in self._seen.keys() - {account.account_id for account in to_read}:
             del self._seen[account_id]
         new = 0
-        for account_id, alive in to_read:
+        for account in to_read:
             try:
-                new += self._read_account(account_id, alive)
+                new += self._read_account(account)
             except StoreAway:
                 raise
             except Exception:
-                log.exception("a book could not be read; the others are", extra={"account": account_id})
+                log.exception("a book could not be read; the others are", extra={"account": account.account_id})
         return new
 
-    def _read_account(self, account_id: str, alive: bool) -> int:
+    def _read_account(self, account: ToRead) -> int:
+        account_id, alive = account.account_id, account.is_alive
         if not (alive or self._may_look_at_dead(account_id)) or not self._within_budget(account_id):
             return 0
         began, session = self._desk.now(), self._desk.session(account_id)
@@ -140,8 +146,9 @@ class BookReader:
             return 0
         if not alive:
             self._mark(account_id, "ALIVE")
-        new = self._pass_on(account_id, book, began)
-        self._cancel_twins(session, book)
+        new = self._pass_on(account_id, book, began, is_searched=account.is_searched)
+        if account.has_twins:
+            self._cancel_twins(session, book)
         return new
 
     def _within_budget(self, account_id: str) -> bool:
@@ -170,7 +177,7 @@ class BookReader:
         if changed:
             log.warning("a session is %s", session, extra={"account": account_id})
 
-    def _pass_on(self, account_id: str, book: Iterable[BookRow], began: datetime) -> int:
+    def _pass_on(self, account_id: str, book: Iterable[BookRow], began: datetime, *, is_searched: bool) -> int:
         """Reports of what changed, strays, and what this read proves of the orders that are looked for."""
         by_tag: dict[str, list[BookRow]] = {}
         for row in book:
@@ -181,10 +188,13 @@ class BookReader:
             row.broker_order_id: to_body(row, account_id, self._broker) for shown in by_tag.values() for row in shown
         }
         changed = [tag for tag, shown in by_tag.items() if any(self._is_new(seen, bodies, row) for row in shown)]
+        if not changed and not is_searched:
+            return 0
         now = self._desk.now()
         with self._desk.store.unit() as unit:
             new = self._report(unit, account_id, {tag: by_tag[tag] for tag in changed}, bodies, now) if changed else 0
-            new += self._weigh(unit, account_id, by_tag, began, now)
+            if is_searched:
+                new += self._weigh(unit, account_id, by_tag, began, now)
             crash("books.before_commit")
         crash("books.after_commit")
         seen.update(bodies)
@@ -223,8 +233,11 @@ class BookReader:
                 *((ORPHAN, None, row) for row in found.orphans),
             )
         ]
-        for stray_account, broker_order_id in strays.tell(unit, told, now):
-            log.error("a stray order with a tag of ours", extra={"account": stray_account, "order": broker_order_id})
+        new = set(strays.tell(unit, told, now))
+        for stray in told:
+            if (account_id, stray.broker_order_id) in new:
+                extra = {"account": account_id, "order": stray.broker_order_id, "tag": stray.tag}
+                log.error(WORDS_OF_STRAYS[stray.kind], extra=extra)
 
     def _weigh(
         self, unit: Unit, account_id: str, by_tag: dict[str, list[BookRow]], began: datetime, now: datetime

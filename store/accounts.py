@@ -92,18 +92,26 @@ def credentials(unit: Unit) -> list[tuple[str, str, str, bytes]]:
     return [tuple(row) for row in unit.rows("select id, broker, calendar, credentials from accounts")]
 
 
-def to_read(unit: Unit, broker: str, now: datetime) -> list[tuple[str, bool]]:
-    """(account, whether its session is alive) whose books tell something.
+@dataclass(frozen=True, slots=True)
+class ToRead:
+    """An account whose book tells something, and what is asked of it beside what changed."""
 
-    They have live orders, had one that went elsewhere, or a stream told of fills whose trades haven't been read.
-    """
+    account_id: str
+    is_alive: bool  # its session
+    is_searched: bool  # an order of it is looked for
+    has_twins: bool  # an order with the tag of another was seen, there or anywhere
+
+
+def to_read(unit: Unit, broker: str, now: datetime) -> list[ToRead]:
+    """The broker's accounts with live orders, or with one that went elsewhere."""
     rows = unit.rows(
-        "select a.id, a.session = 'ALIVE' from accounts a left join watches w on w.account_id = a.id and w.until > %s"
-        " where a.broker = %s and (a.open_orders > 0 or w.account_id is not null"
-        " or exists (select from awaited_trades t where t.account_id = a.id)) order by a.id",
+        "select a.id, a.session = 'ALIVE', exists (select from searches s where s.account_id = a.id),"
+        " exists (select from strays t where t.closed_at is null and t.kind = 'TWIN')"
+        " from accounts a left join watches w on w.account_id = a.id and w.until > %s"
+        " where a.broker = %s and (a.open_orders > 0 or w.account_id is not null) order by a.id",
         (now, broker),
     )
-    return [(id_, alive) for id_, alive in rows]
+    return [ToRead(*row) for row in rows]
 
 
 def brokers_to_read(unit: Unit, now: datetime) -> list[str]:

@@ -187,7 +187,7 @@ def test_an_order_with_our_tag_that_no_row_knows_is_told_once(house: House, capl
         looking.read()
 
     told = [record for record in caplog.records if "no row knows" in record.message]
-    assert [record.tags for record in told] == [[stranger]]  # type: ignore[attr-defined]
+    assert [record.tag for record in told] == [stranger]  # type: ignore[attr-defined]
 
 
 def test_a_second_order_of_one_tag_is_told_and_not_mixed_in(house: House, caplog: pytest.LogCaptureFixture) -> None:
