@@ -103,12 +103,13 @@ class ToRead:
 
 
 def to_read(unit: Unit, broker: str, now: datetime) -> list[ToRead]:
-    """The broker's accounts with live orders, or with one that went elsewhere."""
+    """The broker's accounts with live orders, with one that went elsewhere, or with fills whose trades aren't read."""
     rows = unit.rows(
         "select a.id, a.session = 'ALIVE', exists (select from searches s where s.account_id = a.id),"
         " exists (select from strays t where t.closed_at is null and t.kind = 'TWIN')"
         " from accounts a left join watches w on w.account_id = a.id and w.until > %s"
-        " where a.broker = %s and (a.open_orders > 0 or w.account_id is not null) order by a.id",
+        " where a.broker = %s and (a.open_orders > 0 or w.account_id is not null"
+        " or exists (select from awaited_trades t where t.account_id = a.id)) order by a.id",
         (now, broker),
     )
     return [ToRead(*row) for row in rows]
