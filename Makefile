@@ -5,7 +5,7 @@ PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11 python3
 OWN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop status test check bench lock clean environment
+.PHONY: help run stop status test check chaos bench lock clean environment
 
 help:  ## List the tasks
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -26,6 +26,9 @@ check: environment  ## Lint, type-check, and see that imports point down
 	@$(OWN) -m ruff check
 	@$(OWN) -m mypy
 	@$(OWN) -m pytest -q tests/test_architecture.py
+
+chaos: environment  ## Kill everything that may die, under load, and judge; CHAOS="--kills 20" for less
+	@exec $(OWN) -m tests.chaos $(CHAOS)
 
 bench: environment  ## Measure throughput and latency
 	@exec $(OWN) -m ops.bench

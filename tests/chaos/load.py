@@ -1,0 +1,121 @@
+"""Seeded load over HTTP: intents with keys, each sent again with its key until its answer is there."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import defaultdict
+from typing import Any
+
+import httpx2
+
+ACCOUNTS = ("UP0001", "UP0002", "ZR0001", "ZR0002")
+FILLS: dict[str, Any] = {
+    "instrument": "NSE:INFY",
+    "side": "BUY",
+    "quantity": 1,
+    "product": "CNC",
+    "orderType": "LIMIT",
+    "price": "1200.00",
+}
+RESTS = FILLS | {"instrument": "NSE:SBIN", "price": "975.00"}
+REFUSED = FILLS | {"price": "9999.00"}  # outside the day's band: rejected by a stage
+RESTING, REFUSED_SHARE, UNNAMED, REPEATED = 0.06, 0.02, 0.15, 0.15
+
+
+class Load:
+    """Clients that place. What they were answered is kept: key → intent ids, one of which there may be."""
+
+    def __init__(self, url: str, key: str, seed: str, *, per_s: float, clients: int = 2) -> None:
+        self._url, self._key, self._seed, self._gap_s = url, key, seed, clients / per_s
+        self.acknowledged: dict[str, list[str]] = defaultdict(list)
+        self.asked = self.lines = self.unanswered = self.replayed = 0
+        self.worst_s = 0.0  # from the first try of a key to its answer
+        self.wrong: list[tuple[str, str]] = []  # key, and what was wrong with its answer
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._bursts = 0
+        self._burst_threads: list[threading.Thread] = []
+        self._threads = [
+            threading.Thread(target=self._place_for_ever, args=(number,), daemon=True) for number in range(clients)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def burst(self, lines: int) -> None:
+        """So many lines for each account at once, for what dies next to have something in its hands."""
+        self._bursts += 1
+        chance = random.Random(f"{self._seed} burst {self._bursts}")
+        for account in ACCOUNTS:
+            orders = [_line(chance, account) for _ in range(lines)]
+            name = f"chaos-{self._seed}-burst-{self._bursts:05}-{account}"
+            thread = threading.Thread(target=self._place, args=(self._client(), name, orders, chance.random()), daemon=True)
+            thread.start()
+            self._burst_threads.append(thread)
+        self._burst_threads = [thread for thread in self._burst_threads if thread.is_alive()]
+
+    def stop(self, within_s: float = 120.0) -> None:
+        """No new intents; those without an answer are asked for until they have one."""
+        self._stopping.set()
+        deadline = time.monotonic() + within_s
+        for thread in (*self._threads, *self._burst_threads):
+            thread.join(max(0.1, deadline - time.monotonic()))
+
+    def _client(self) -> httpx2.Client:
+        return httpx2.Client(
+            base_url=self._url, headers={"Authorization": f"Bearer {self._key}"}, timeout=10.0, trust_env=False
+        )
+
+    def _place_for_ever(self, number: int) -> None:
+        chance = random.Random(f"{self._seed} client {number}")
+        client, count = self._client(), 0
+        while not self._stopping.wait(chance.expovariate(1 / self._gap_s)):
+            count += 1
+            account = chance.choice(ACCOUNTS)
+            orders = [_line(chance, account) for _ in range(chance.choice((1, 1, 1, 2, 3)))]
+            self._place(client, f"chaos-{self._seed}-client-{number}-{count:05}", orders, chance.random())
+        client.close()
+
+    def _place(self, client: httpx2.Client, key: str, orders: list[dict[str, Any]], repeat: float) -> None:
+        body = {"orders": [{**line, "correlationId": f"c{number}"} for number, line in enumerate(orders)]}
+        with self._lock:
+            self.asked += 1
+            self.lines += len(orders)
+        began, deadline = time.monotonic(), time.monotonic() + 180
+        wanted = 2 if repeat < REPEATED else 1
+        while wanted and time.monotonic() < deadline:
+            try:
+                answer = client.post("/v2/orders/multi", json=body, headers={"Idempotency-Key": key})
+            except httpx2.TransportError:
+                self._count_unanswered()
+                time.sleep(0.2)
+                continue
+            if answer.status_code == 202:
+                with self._lock:
+                    self.acknowledged[key].append(answer.json()["intentId"])
+                    self.replayed += answer.headers.get("Idempotency-Replayed") == "true"
+                    self.worst_s = max(self.worst_s, time.monotonic() - began)
+                wanted -= 1
+            elif answer.status_code in (429, 500, 502, 503, 504):
+                self._count_unanswered()
+                time.sleep(0.2)
+            else:
+                with self._lock:
+                    self.wrong.append((key, f"was answered with {answer.status_code} {answer.text}"))
+                return
+        if key not in self.acknowledged:
+            with self._lock:
+                self.wrong.append((key, "never got an answer"))
+
+    def _count_unanswered(self) -> None:
+        with self._lock:
+            self.unanswered += 1
+
+
+def _line(chance: random.Random, account: str) -> dict[str, Any]:
+    drawn = chance.random()
+    line = RESTS if drawn < RESTING else REFUSED if drawn < RESTING + REFUSED_SHARE else FILLS
+    return dict(line) if chance.random() < UNNAMED else {**line, "account": account}
