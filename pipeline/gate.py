@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from domain.accounts import Account
+from domain.commands import Command
+from domain.events import EventType, Source, advance
 from domain.instruments import Instrument
+from domain.lifecycle import UNSENT, OrderState
 from domain.market import phase_for
 from domain.orders import Order
 from domain.verdicts import Proceed, Reject, Verdict, Wait
+from pipeline.batch import Batch
+from pipeline.desk import Desk
+from store import intents
+from store.unit import Unit
 
 WAIT_FOR_SESSION = timedelta(seconds=1)
 
@@ -28,3 +36,48 @@ def last_gate(order: Order, account: Account, instrument: Instrument, *, key_rev
     if account.session != "ALIVE":
         return Wait(at + WAIT_FOR_SESSION, f"the session of {account.id} is dead")
     return Proceed()
+
+
+def let_through(
+    unit: Unit, desk: Desk, claimed: Sequence[Command], held: Mapping[str, Order], batch: Batch
+) -> list[tuple[Command, Order]]:
+    """Those that the gate lets pass; in the batch, the others end here or wait."""
+    revoked, passed = _by_revoked_keys(unit, desk, held), []
+    directory, instruments = desk.directory(), desk.instruments()
+    for command in claimed:
+        order = held[command.order_id]
+        batch.hold(order)
+        if order.state not in UNSENT:
+            command.finish("notify", batch.at)
+            batch.commands.append(command)
+            continue
+        account, instrument = directory.by_id[order.account_id or ""], instruments[order.instrument]
+        match last_gate(order, account, instrument, key_revoked=order.intent_id in revoked, at=batch.at):
+            case Wait(until, why):
+                command.due_at, command.error = until, why
+                batch.commands.append(command)
+            case Reject() as verdict:
+                _close(command, order, verdict, batch)
+            case _:
+                passed.append((command, order))
+    return passed
+
+
+def _by_revoked_keys(unit: Unit, desk: Desk, held: Mapping[str, Order]) -> frozenset[str]:
+    """The intents that came with a key that has been revoked since."""
+    revoked = desk.directory().revoked_keys
+    if not revoked:
+        return frozenset()
+    keys = intents.keys_of(unit, sorted({order.intent_id for order in held.values()}))
+    return frozenset(intent_id for intent_id, key_id in keys.items() if key_id in revoked)
+
+
+def _close(command: Command, order: Order, verdict: Reject, batch: Batch) -> None:
+    is_cancelled = verdict.code == "CANCELLED_UNSENT"
+    event_type = EventType.CANCELLED if is_cancelled else EventType.REJECTED
+    state = OrderState.CANCELLED if is_cancelled else OrderState.REJECTED
+    changes = {"reason_code": verdict.code, "reason": verdict.text}
+    batch.change(order, advance(order, event_type, Source.PIPELINE, batch.at, state=state, changes=changes))
+    command.finish("notify", batch.at)
+    batch.commands.append(command)
+    batch.news.add(order.intent_id)

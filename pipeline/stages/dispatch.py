@@ -6,7 +6,6 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
@@ -15,33 +14,32 @@ from domain.commands import Command, CommandState
 from domain.errors import StoreAway
 from domain.events import EventType, Source, advance
 from domain.ids import new_id
-from domain.lifecycle import UNSENT, OrderState
+from domain.lifecycle import OrderState
 from domain.orders import Order
-from domain.verdicts import Reject, Wait
 from pipeline.batch import Batch
 from pipeline.calls import CIRCUIT_LOOK_S, PLACE, Call, make_call
 from pipeline.chain import dispatch_stage
 from pipeline.claims import forget_claim, open_claim
 from pipeline.crash import crash
 from pipeline.desk import Desk
-from pipeline.gate import last_gate
+from pipeline.gate import let_through
 from pipeline.pace import Pace
+from pipeline.portions import Portions
 from pipeline.settling import Settler
 from pipeline.stage import PACE_S, Policy, announce, set_aside
 from pipeline.wakeups import DEEP
-from store import attempts, commands, intents, orders
+from store import commands, orders
 from store.attempts import Attempt
 from store.unit import Unit
 
 if TYPE_CHECKING:
     from brokers.health import Health
-    from brokers.limits import Granted, RateBudget
+    from brokers.limits import RateBudget
 
 log = logging.getLogger(__name__)
 
 _BEGINNING = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
 SLACK = timedelta(seconds=1)
-PEEK_MAX = 400
 BACKOFF_MS = (200, 5_000)  # after an exception of ours
 ALONE_PATIENCE, ALONE_LOOK_S = timedelta(seconds=10), 0.1
 
@@ -56,7 +54,9 @@ class Dispatcher:
     ) -> None:
         self._desk, self._broker, self._stage = desk, broker, dispatch_stage(broker)
         self._adapter = desk.adapters[broker]
-        self._budget, self._health = budget, health
+        windows = self._adapter.capabilities.order_windows
+        self._portions = Portions(self._stage, [window.seconds for window in windows], budget)
+        self._health = health
         self._slots = self._adapter.capabilities.call_slots
         self._busy = 0
         self._stopping = False
@@ -160,7 +160,7 @@ class Dispatcher:
                 crash("dispatch.after_claim")
                 held = orders.lock(unit, [command.order_id for command in claimed])
                 batch = Batch(at=self._desk.now())
-                passed = self._passed(unit, claimed, held, batch)
+                passed = let_through(unit, self._desk, claimed, held, batch)
                 calls = self._prepare(passed, free, batch)
                 batch.record(unit, claim_id)
                 crash("dispatch.before_commit")
@@ -181,17 +181,10 @@ class Dispatcher:
 
         At once: free slots times the lines that calls have had lately, within the accounts' rate budgets.
         """
-        limit = min(PEEK_MAX, math.ceil(free * self._lines))
-        if self._budget is None:
-            claimed = commands.claim(unit, self._stage, since=self._since, now=now, limit=limit)
-            return claimed, claimed[-1].due_at if len(claimed) == limit else now
-        granted, looked_until = self._budgeted(unit, limit, now, self._budget)
-        keys = [key for _, taken in granted for key in taken]
-        claimed = commands.claim_these(unit, self._stage, keys, now) if keys else []
-        held = {(command.order_id, command.seq) for command in claimed}
-        for grant, taken in granted:
-            self._budget.give_back(grant, sum(key not in held for key in taken))
-        return claimed, looked_until
+        portion = self._portions.take(unit, math.ceil(free * self._lines), since=self._since, now=now)
+        if portion.more_in_s is not None:
+            self._pump_later(portion.more_in_s)
+        return portion.claimed, portion.looked_until
 
     def _claim_suspect(self, unit: Unit, free: int, now: datetime) -> tuple[list[Command], datetime]:
         """One command that was in the hands of a dispatcher that died: it is taken alone.
@@ -204,50 +197,10 @@ class Dispatcher:
         if claimed and self._busy and now - claimed[0].due_at < ALONE_PATIENCE:
             self._pump_later(ALONE_LOOK_S)
             return [], _BEGINNING
-        if claimed and self._budget is not None:
-            (order,) = orders.lock(unit, [claimed[0].order_id]).values()
-            grant = self._budget.take(order.account_id or "", 1)
-            if not grant.count:
-                self._pump_later(grant.wait_s)
-                return [], _BEGINNING
+        if claimed and (wait_s := self._portions.wait_for(unit, claimed[0])) is not None:
+            self._pump_later(wait_s)
+            return [], _BEGINNING
         return claimed, _BEGINNING
-
-    def _budgeted(
-        self, unit: Unit, limit: int, now: datetime, budget: RateBudget
-    ) -> tuple[list[tuple[Granted, list[_Key]]], datetime]:
-        """What is due, oldest first, as far as each account's rate budget goes; and when the oldest of it fell due.
-
-        Accounts whose budget is used up are passed over, however much of theirs waits.
-        """
-        granted: list[tuple[Granted, list[_Key]]] = []
-        oldest, room = now, limit
-        soonest: float | None = None
-        asked: set[str] = set()
-        while room > 0:
-            due = commands.peek(unit, self._stage, since=self._since, now=now, limit=PEEK_MAX, without=asked)
-            waiting: dict[str, list[_Key]] = {}
-            for order_id, seq, account_id, due_at in due:
-                waiting.setdefault(account_id, []).append((order_id, seq))
-                oldest = min(oldest, due_at)
-            for account_id, keys in waiting.items():
-                wanted = min(len(keys), room)
-                if wanted <= 0:
-                    break
-                asked.add(account_id)
-                grant = budget.take(account_id, wanted)
-                if grant.forgotten:
-                    # Redis knows nothing of this account's day: the record does.
-                    windows = [window.seconds for window in self._adapter.capabilities.order_windows]
-                    budget.remember(account_id, attempts.count_sent(unit, account_id, windows, now))
-                granted.append((grant, keys[: grant.count]))
-                room -= grant.count
-                if grant.count < wanted:
-                    soonest = grant.wait_s if soonest is None else min(soonest, grant.wait_s)
-            if len(due) < PEEK_MAX:
-                break
-        if soonest is not None:
-            self._pump_later(soonest)
-        return granted, oldest
 
     def _pump_later(self, wait_s: float) -> None:
         now, at = time.monotonic(), time.monotonic() + max(0.005, wait_s)
@@ -255,48 +208,6 @@ class Dispatcher:
             return  # one is set already
         self._timer_at = at
         self._desk.wakeups.wake_later(self._stage, at - now)
-
-    def _by_revoked_keys(self, unit: Unit, held: Mapping[str, Order]) -> frozenset[str]:
-        """The intents that came with a key that has been revoked since."""
-        revoked = self._desk.directory().revoked_keys
-        if not revoked:
-            return frozenset()
-        keys = intents.keys_of(unit, sorted({order.intent_id for order in held.values()}))
-        return frozenset(intent_id for intent_id, key_id in keys.items() if key_id in revoked)
-
-    def _passed(
-        self, unit: Unit, claimed: list[Command], held: Mapping[str, Order], batch: Batch
-    ) -> list[tuple[Command, Order]]:
-        """Those that the last gate lets through; the others end here, or wait."""
-        revoked, passed = self._by_revoked_keys(unit, held), []
-        directory, instruments = self._desk.directory(), self._desk.instruments()
-        for command in claimed:
-            order = held[command.order_id]
-            batch.hold(order)
-            if order.state not in UNSENT:
-                command.finish("notify", batch.at)
-                batch.commands.append(command)
-                continue
-            account, instrument = directory.by_id[order.account_id or ""], instruments[order.instrument]
-            match last_gate(order, account, instrument, key_revoked=order.intent_id in revoked, at=batch.at):
-                case Wait(until, why):
-                    command.due_at, command.error = until, why
-                    batch.commands.append(command)
-                case Reject() as verdict:
-                    self._close(command, order, verdict, batch)
-                case _:
-                    passed.append((command, order))
-        return passed
-
-    def _close(self, command: Command, order: Order, verdict: Reject, batch: Batch) -> None:
-        is_cancelled = verdict.code == "CANCELLED_UNSENT"
-        event_type = EventType.CANCELLED if is_cancelled else EventType.REJECTED
-        state = OrderState.CANCELLED if is_cancelled else OrderState.REJECTED
-        changes = {"reason_code": verdict.code, "reason": verdict.text}
-        batch.change(order, advance(order, event_type, Source.PIPELINE, batch.at, state=state, changes=changes))
-        command.finish("notify", batch.at)
-        batch.commands.append(command)
-        batch.news.add(order.intent_id)
 
     def _prepare(self, passed: list[tuple[Command, Order]], free: int, batch: Batch) -> list[Call]:
         """Group what passed into calls and write down their attempts; what finds no slot stays ready."""

@@ -16,8 +16,8 @@ from house import FakeBroker, House, eventually, intake_engine
 from domain.orders import Order
 from domain.verdicts import Proceed, Verdict
 from pipeline import crash
+from pipeline import gate as pipeline_gate
 from pipeline.intake_group import Facts
-from pipeline.stages import dispatch
 
 
 def main(url: str) -> None:
@@ -44,13 +44,13 @@ def intake(house: House, poison: str) -> None:
 
 
 def dispatch_(house: House, poison: str) -> None:
-    ask = dispatch.last_gate
+    ask = pipeline_gate.last_gate
 
     def gate(order: Order, *given: Any, **named: Any) -> Verdict:
         die_of(order, poison)
         return ask(order, *given, **named)
 
-    dispatch.last_gate = gate
+    pipeline_gate.last_gate = gate
     dispatcher = house.dispatcher(house.desk(FakeBroker()))
     while dispatcher.pump("-"):
         eventually(lambda: not dispatcher._busy)

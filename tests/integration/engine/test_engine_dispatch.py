@@ -494,7 +494,7 @@ class Allowance:
 def test_an_account_without_a_rate_left_keeps_no_other_account_back(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.stages.dispatch.PEEK_MAX", 4)
+    monkeypatch.setattr("pipeline.portions.PEEK_MAX", 4)
     first = cleared(house, 9)
     second = cleared(house, 2, account="FK0002")
     broker, allowance = FakeBroker(), Allowance(FK0001=1, FK0002=5)
