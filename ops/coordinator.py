@@ -16,6 +16,7 @@ from ops.exits import Exit, Failed
 from ops.operating import DEFAULTS, Options
 from ops.screen import Screen
 from ops.surroundings import look_around
+from ops.verify import verify
 
 HELP = (
     "Run and look after the order coordinator.\n\n"
@@ -86,6 +87,7 @@ def commands() -> App:
     app.command(status)
     app.command(migrate)
     app.command(doctor)
+    app.command(verify)
     letters = App(
         name="dlq",
         help="Orders that are stuck or unknown: look at them, send them back, park them, settle them, or give them up.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
@@ -16,12 +15,11 @@ from ops.dlq.here import Flag, by_whom, desk_here, given, whole_id
 from ops.exits import Exit, Failed
 from ops.operating import DEFAULTS, Options
 from ops.show import moment, price, short
+from ops.spans import read_span
 
 if TYPE_CHECKING:
     from pipeline.deadletters import By
 
-_SPAN = re.compile(r"([1-9][0-9]{0,3})(m|h|d)")
-_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 STATES = tuple(sorted(state.value for state in AT_BROKER | TERMINAL))
 
 
@@ -185,7 +183,7 @@ def _document(told: Json, by: By) -> Json:
 def _span(text: str | None) -> timedelta | None:
     if text is None:
         return None
-    found = _SPAN.fullmatch(text)
-    if found is None:
+    span = read_span(text)
+    if span is None:
         raise Failed(Exit.USAGE, f"{text} is no time to park for", mend="Such as 30m, 2h or 1d.")
-    return int(found[1]) * _UNITS[found[2]]
+    return span
