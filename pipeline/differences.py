@@ -208,6 +208,21 @@ def is_resting(order: Order, row: BookRow) -> bool:
 # Positions and funds.
 
 
+def with_the_books(
+    traded: Mapping[tuple[str, Product], int], held: Sequence[Held], shown: Mapping[str, BookRow]
+) -> dict[tuple[str, Product], int]:
+    """What our trades add up to, with those that the book shows and the record still lacks: these are told as the orders'."""
+    added = dict(traded)
+    for one in held:
+        row, order = shown.get(one.order.id), one.order
+        fills = {(fill.exchange, fill.trade_id): fill.quantity for fill in row.fills} if row is not None else {}
+        for key, quantity in fills.items():
+            if key not in one.trades:
+                at = (order.instrument, order.product)
+                added[at] = added.get(at, 0) + (quantity if order.is_buy else -quantity)
+    return added
+
+
 def compare_positions(ours: Mapping[tuple[str, Product], int], theirs: Sequence[Position]) -> list[Difference]:
     """Where what our trades of the day add up to isn't what the broker counts for the day."""
     told: dict[tuple[str, str], int] = {(p.instrument or p.name, p.product or "?"): p.of_today for p in theirs}

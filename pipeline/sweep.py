@@ -11,19 +11,20 @@ from functools import partial
 from domain.commands import CommandState
 from domain.errors import StoreAway
 from pipeline.batch import Batch
-from pipeline.chain import queue_of, reports_stage
+from pipeline.chain import queue_of, reconcile_stage, reports_stage
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.news import tell
 from pipeline.queueview import QueueView
 from pipeline.stage import DEATHS_ALONE_MAX, give_up
-from store import accounts, commands, orders, reports, searches
+from store import accounts, commands, orders, reconciliations, reports, searches
 
 log = logging.getLogger(__name__)
 
 OVERDUE_S = 0.5  # younger work has its wake-up still under way
 RECENT = timedelta(seconds=30)  # what the frequent look covers; the deep look covers everything
 CLAIM_AGE_S = 2.0
+RECONCILE_EVERY_S = 2.5  # between looks whether an account is due to be compared to its broker
 BOOKS_EVERY_S = 2.5  # two reads each time: 1,440 in half an hour, where Upstox allows 2,000
 _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -34,7 +35,7 @@ class Sweep:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._queue = QueueView(desk.environment.queue_url)
-        self._deep_at = self._books_at = 0.0
+        self._deep_at = self._books_at = self._reconcile_at = 0.0
         self.alarms: dict[str, str] = {}
 
     def run(self) -> None:
@@ -56,6 +57,7 @@ class Sweep:
             if state == CommandState.READY and oldest <= overdue:
                 self._part(partial(self._wake, stage, oldest, deep=deep))
         self._part(self._wake_for_reports)
+        self._part(self._wake_reconcilers)
         self._part(self._tell_unknown)
         self._part(self._bury)
 
@@ -107,6 +109,17 @@ class Sweep:
         for broker in live:
             if self._is_empty(reports_stage(broker)):
                 self._desk.wakeups.wake(reports_stage(broker))
+
+    def _wake_reconcilers(self) -> None:
+        """Each account in its time, at the close as at any other minute."""
+        if time.monotonic() < self._reconcile_at:
+            return
+        self._reconcile_at = time.monotonic() + RECONCILE_EVERY_S
+        with self._desk.store.unit() as unit:
+            due = reconciliations.brokers_due(unit, self._desk.now())
+        for broker in due:
+            if self._is_empty(reconcile_stage(broker)):
+                self._desk.wakeups.wake(reconcile_stage(broker))
 
     def _tell_unknown(self) -> None:
         """Orders that should have been proven taken or not by now: their book can't be read, or its day is over."""

@@ -19,7 +19,7 @@ from dramatiq.worker import Worker
 
 from pipeline import logs
 from pipeline.books import BookReader
-from pipeline.chain import OUTCOME, dispatch_stage, queue_of, reports_stage
+from pipeline.chain import OUTCOME, dispatch_stage, queue_of, reconcile_stage, reports_stage
 from pipeline.crash import crash
 from pipeline.desk import Desk, from_env
 from pipeline.pace import Pace
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
         case ["outcome"]:
             return run("outcome", outcome_handlers, threads=int(os.environ.get("OUTCOME_THREADS", "2")))
         case ["dispatch", broker]:
-            return run(f"dispatch-{broker}", lambda desk: dispatch_handlers(desk, broker), threads=2)
+            return run(f"dispatch-{broker}", lambda desk: dispatch_handlers(desk, broker), threads=3)
     print("usage: python -m pipeline.worker intake | outcome | dispatch BROKER", file=sys.stderr)
     return 2
 
@@ -121,6 +121,7 @@ def outcome_handlers(desk: Desk) -> tuple[dict[str, Handler], Callable[[], None]
 def dispatch_handlers(desk: Desk, broker: str) -> tuple[dict[str, Handler], Callable[[], None]]:
     from brokers import transport
     from brokers.health import Health
+    from pipeline.reconcile import Reconciler
     from pipeline.stages.dispatch import Dispatcher
 
     health = Health(desk.redis)
@@ -129,7 +130,9 @@ def dispatch_handlers(desk: Desk, broker: str) -> tuple[dict[str, Handler], Call
     able = desk.adapters[broker].capabilities
     order_budget = _budget(desk, broker, able.order_windows, "order")
     dispatcher = Dispatcher(desk, broker, order_budget, health)
-    reader = BookReader(desk, broker, _budget(desk, broker, able.read_windows, "read"), order_budget)
+    read_budget = _budget(desk, broker, able.read_windows, "read")
+    reader = BookReader(desk, broker, read_budget, order_budget)
+    reconciler = Reconciler(desk, broker, read_budget)
 
     def read_books(since: str | None) -> None:
         if since == DEEP:
@@ -141,7 +144,12 @@ def dispatch_handlers(desk: Desk, broker: str) -> tuple[dict[str, Handler], Call
         reader.stop()
         dispatcher.stop(STOP_S)
 
-    return {dispatch_stage(broker): dispatcher.pump, reports_stage(broker): read_books}, stop
+    handlers: dict[str, Handler] = {
+        dispatch_stage(broker): dispatcher.pump,
+        reports_stage(broker): read_books,
+        reconcile_stage(broker): reconciler.run,
+    }
+    return handlers, stop
 
 
 def _budget(desk: Desk, broker: str, windows: Sequence[Window], kind: str) -> RateBudget | None:

@@ -25,7 +25,7 @@ def check_queue(url: str, brokers: Sequence[str]) -> Findings:
     import pika
     import pika.exceptions
 
-    from pipeline.chain import all_stages, reports_stage
+    from pipeline.chain import all_stages, reconcile_stage, reports_stage
     from pipeline.rabbit import parameters
 
     try:
@@ -37,7 +37,7 @@ def check_queue(url: str, brokers: Sequence[str]) -> Findings:
     with connection:
         server = connection._impl.server_properties or {}
         yield ok("queue", f"{_word(server, 'product')} {_word(server, 'version')} answers")
-        stages = (*all_stages(tuple(brokers)), *(reports_stage(broker) for broker in brokers))
+        stages = (*all_stages(tuple(brokers)), *(of(broker) for broker in brokers for of in (reports_stage, reconcile_stage)))
         seen = {stage: look_at(connection, url, stage) for stage in stages}
         yield check_queues(seen)
         yield check_consumers(seen)
