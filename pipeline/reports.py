@@ -88,7 +88,8 @@ def _apply(
     order: Order, command: Command, source: Source, body: dict[str, Any], batch: Batch, way: WayBack
 ) -> None:
     if ABSENT in body:
-        apply_absence(order, command, body[ABSENT], body, batch, way)
+        proof = {name: of for name, of in body.items() if name != ABSENT}
+        apply_absence(order, command, body[ABSENT], proof, batch, way)
     else:
         account = (body["account"], body["broker"]) if body.get("account") else None
         apply_row(order, command, from_body(body), source, batch, account=account, differs=body.get(DIFFERS))
