@@ -1,0 +1,116 @@
+"""All processes around one record, in this process: a stage runs when it is woken, the sweep once a round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from house import BROKER, FakeBroker, House, eventually, outcome_engine
+
+from pipeline import sweep
+from pipeline.books import BookReader
+from pipeline.chain import INTAKE
+from pipeline.desk import Desk
+from pipeline.intake_group import IntakeGroup
+from pipeline.reports import apply_due
+from pipeline.stage import Engine
+from pipeline.stages.dispatch import Dispatcher
+from pipeline.steps import STEPS
+from pipeline.wakeups import DEEP
+from tests.chaos.invariants import Scene, look
+from tests.chaos.toy import Truth
+
+ROUNDS_MAX = 16
+ROUND = timedelta(seconds=10)  # passes between two rounds
+PLACE: dict[str, Any] = {"price": "1200.00", "quantity": 1}  # within INFY's band
+SHIFTED: Mapping[str, tuple[str, ...]] = {
+    "commands": ("due_at", "lease_until"),
+    "searches": ("asked_at", "proof_from", "next_at", "clean_at"),
+    "reports": ("due_at", "received_at"),
+    "claims": ("opened_at",),
+    "strays": ("cancel_asked_at",),
+}
+
+
+class Calls:
+    """Wake-ups that were asked for, and from when on each stage is to look."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, str | None] = {}
+        self.connected = True
+
+    def wake(self, stage: str, *, since: datetime | None = None, deep: bool = False) -> None:
+        self.asked[stage] = DEEP if deep else since.isoformat() if since is not None else None
+
+    def wake_later(self, stage: str, wait_s: float) -> None: ...  # the sweep comes round
+
+    def stop(self, timeout_s: float = 2.0) -> None: ...
+
+
+class Office:
+    """`settle` works until nothing moves any more, while time passes quickly."""
+
+    def __init__(self, house: House, broker: FakeBroker, truth: Truth) -> None:
+        self.house, self.broker, self.truth = house, broker, truth
+        self.desk = house.desk(broker)
+        self.calls = Calls()
+        self.desk.wakeups = self.calls  # type: ignore[assignment]
+        self.dispatcher: Dispatcher = house.dispatcher(self.desk)
+        self.reader = BookReader(self.desk, BROKER)
+        self.sweep = sweep.Sweep(self.desk)
+        intake = {stage: Engine(self.desk, IntakeGroup(self.desk, STEPS)) for stage in INTAKE}
+        outcome = outcome_engine(self.desk)
+        self._handlers: dict[str, Callable[[str | None], object]] = {
+            **{stage: lambda since, stage=stage: intake[stage].run(stage, since) for stage in INTAKE},
+            "persist": lambda since: (outcome.run("persist", since), apply_due(self.desk)),
+            "notify": lambda since: outcome.run("notify", since),
+            f"dispatch.{BROKER}": self._send,
+            f"reports.{BROKER}": lambda since: self.reader.read(),
+        }
+
+    def settle(self) -> Scene:
+        """Work until no command and no report is left to be worked on, or for so many rounds."""
+        for _ in range(ROUNDS_MAX):
+            if not (scene := self.scene()).busy and not self._is_unseen():
+                return scene
+            self.round()
+        return self.scene()
+
+    def round(self) -> None:
+        self.sweep.run()
+        while self.calls.asked:
+            asked, self.calls.asked = self.calls.asked, {}
+            for stage, since in asked.items():
+                if stage in self._handlers:
+                    self._handlers[stage](since)
+        self.sweep._deep_at = self.sweep._books_at = 0.0
+        self.pass_time(ROUND)
+
+    def scene(self) -> Scene:
+        return look(self.house.owner_database_url, book=self.truth.book)
+
+    def pass_time(self, passed: timedelta) -> None:
+        """All that is to come comes so much sooner, and all that was is so much longer ago."""
+        with psycopg.connect(self.house.owner_database_url) as connection:
+            for table, columns in SHIFTED.items():
+                shifts = ", ".join(f"{column} = {column} - %(passed)s" for column in columns)
+                connection.execute(f"update {table} set {shifts}", {"passed": passed})  # noqa: S608
+
+    def close(self) -> None:
+        self.dispatcher.stop(2.0)
+        self.sweep.close()
+
+    def _send(self, since: str | None) -> None:
+        self.dispatcher.pump(since)
+        eventually(lambda: not self.dispatcher._busy)
+
+    def _is_unseen(self) -> bool:
+        """Whether an order is at the broker whose book hasn't been read since."""
+        return bool(self.house.rows("select 1 from orders where state in ('SUBMITTED', 'SENDING', 'UNKNOWN') limit 1"))
+
+
+def desk_of(house: House, broker: FakeBroker) -> Desk:
+    """A desk of another process."""
+    return house.desk(broker)
