@@ -19,7 +19,7 @@ from domain.money import Money
 from domain.orders import Product
 from domain.outcomes import BookRow, Fill, Unknown, Unreadable
 from domain.positions import Position
-from pipeline import reconcile
+from pipeline import dayends, reconcile
 from pipeline.dayends import next_at
 from pipeline.desk import Desk
 from pipeline.reconcile import Reconciler
@@ -87,6 +87,12 @@ class Works:
             self.house.rows("select id, account_id, kind, subject, ours, theirs, found_at, gone_at from findings order by id"),
             self.house.rows("select account_id, broker_order_id, kind from strays order by 1, 2"),
         ]
+
+
+@pytest.fixture(autouse=True)
+def far_from_the_days_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated days end half a day from now, whenever the test runs."""
+    monkeypatch.setattr(dayends, "SIM_DAY_ENDS", (datetime.now(IST) + timedelta(hours=12)).time())
 
 
 @pytest.fixture
@@ -409,6 +415,26 @@ def test_a_fill_after_the_last_sight_stands_against_an_expiry(works: Works):
 
     assert works.house.order(order_id).state == "OPEN"
     assert works.findings()[0] == ("DAY_OVER", order_id)
+
+
+@pytest.mark.parametrize(("before_the_end", "state", "told"), [(2, "EXPIRED", []), (30, "OPEN", ["DAY_OVER"])])
+def test_a_simulated_order_expires_if_it_was_seen_just_before_the_simulators_day_ended(
+    works: Works, before_the_end: int, state: str, told: list[str]
+):
+    order_id = works.sent()
+    works.shows(works.row(order_id, state=OrderState.OPEN))
+    works.cycle()
+    over_at = next_at(dayends.SIM_DAY_ENDS, works.house.order(order_id).accepted_at)
+    at_india(works, over_at - timedelta(minutes=before_the_end))
+    works.reconciler.run()
+
+    at_india(works, over_at)
+    works.shows()
+    works.cycle()
+
+    assert works.house.order(order_id).state == state
+    assert [kind for kind, _ in works.findings()] == told
+    works.house.check()
 
 
 # ---- who, when, and what stands in the way
