@@ -14,6 +14,7 @@ from ops.dlq import acts, drains, look
 from ops.doctor import doctor
 from ops.exits import Exit, Failed
 from ops.operating import DEFAULTS, Options
+from ops.reconcile import reconcile
 from ops.screen import Screen
 from ops.surroundings import look_around
 from ops.verify import verify
@@ -87,6 +88,7 @@ def commands() -> App:
     app.command(status)
     app.command(migrate)
     app.command(doctor)
+    app.command(reconcile)
     app.command(verify)
     letters = App(
         name="dlq",

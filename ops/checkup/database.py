@@ -30,6 +30,10 @@ WORK = """
 select state, count(*), coalesce(extract(epoch from now() - min(due_at)), 0)::float from commands
 where state in ('STUCK', 'UNKNOWN') or (state = 'READY' and due_at < now() - interval '5 seconds') group by state
 """
+DIFFERING = """
+select 'findings', count(*) from findings where gone_at is null
+union all select 'strays', count(*) from strays where closed_at is null
+"""
 NEXT_MONTH = (
     "select to_regclass('order_events' || to_char(now() at time zone 'UTC' + interval '1 month', '_YYYYMM'))::text"
 )
@@ -56,6 +60,7 @@ def check_database(url: str) -> Findings:
                 yield check_role(str(ask("select current_user")[0][0]), [str(row[0]) for row in ask(CAN_HARM)])
                 yield check_partitions(ask(NEXT_MONTH)[0][0])
                 yield from check_work({str(state): (int(count), float(age)) for state, count, age in ask(WORK)})
+                yield check_differences({str(noun): int(count) for noun, count in ask(DIFFERING)})
     except Exception as error:  # noqa: BLE001 - whatever goes wrong is the finding
         yield fail("database", f"PostgreSQL can't be asked: {words_of(error)}", "Start it, or mend DATABASE_URL")
     finally:
@@ -128,6 +133,14 @@ def check_partitions(next_month: str | None) -> Finding:
     if next_month:
         return ok("partitions", f"next month's are there ({next_month})")
     return warn("partitions", "next month's are missing", f"{MIGRATE} makes them; the clock process should have")
+
+
+def check_differences(by_noun: dict[str, int]) -> Finding:
+    """Where the record and the brokers differ: open findings of the reconciler, and strays in the brokers' books."""
+    told = ", ".join(f"{count} {noun}" for noun, count in by_noun.items() if count)
+    if not told:
+        return ok("brokers", "the record and the brokers agree, as far as they were compared")
+    return warn("brokers", f"{told}: the record and the brokers differ", "coordinator reconcile shows them")
 
 
 def check_work(by_state: dict[str, tuple[int, float]]) -> Findings:
