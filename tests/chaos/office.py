@@ -12,7 +12,6 @@ from house import BROKER, FakeBroker, House, eventually, outcome_engine
 from pipeline import sweep
 from pipeline.books import BookReader
 from pipeline.chain import INTAKE
-from pipeline.desk import Desk
 from pipeline.intake_group import IntakeGroup
 from pipeline.reports import apply_due
 from pipeline.stage import Engine
@@ -25,6 +24,7 @@ from tests.chaos.toy import Truth
 ROUNDS_MAX = 16
 ROUND = timedelta(seconds=10)  # passes between two rounds
 PLACE: dict[str, Any] = {"price": "1200.00", "quantity": 1}  # within INFY's band
+KEY = "the-key-of-a-request-that-is-sent-again"
 SHIFTED: Mapping[str, tuple[str, ...]] = {
     "commands": ("due_at", "lease_until"),
     "searches": ("asked_at", "proof_from", "next_at", "clean_at"),
@@ -109,8 +109,3 @@ class Office:
     def _is_unseen(self) -> bool:
         """Whether an order is at the broker whose book hasn't been read since."""
         return bool(self.house.rows("select 1 from orders where state in ('SUBMITTED', 'SENDING', 'UNKNOWN') limit 1"))
-
-
-def desk_of(house: House, broker: FakeBroker) -> Desk:
-    """A desk of another process."""
-    return house.desk(broker)

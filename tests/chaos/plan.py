@@ -32,7 +32,8 @@ PLACES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("wakeups.", ("web", "clock", *WORKERS)),
     ("claims.", WORKERS),
     ("listen.", ("listen",)),
-    ("streams.", ("listen",)),
+    ("updates.", ("listen",)),
+    ("reconcile.", ("dispatch-upstox", "dispatch-zerodha")),
     *((f"{stage}.", ("intake",)) for stage in ("validate", "risk", "margin", "route")),
 )
 

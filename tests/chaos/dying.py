@@ -1,0 +1,206 @@
+"""Workers that die at a crash point: `python dying.py`, one JSON line for each.
+
+For each it forks a process that does one act (a name of `ACTS`) with the crash point set, and writes how it ended: 0, or
+the signal's number. Forking saves the seconds that an interpreter takes to start.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+from house import BROKER, House, eventually, intake_engine, outcome_engine
+
+import pipeline.chain
+from brokers import transport
+from domain.orders import Order
+from domain.verdicts import Verdict
+from ops import clock
+from pipeline import crash, deadletters, drain, letters
+from pipeline.books import BookReader
+from pipeline.chain import OUTCOME, queue_of
+from pipeline.deadletters import By
+from pipeline.desk import Desk
+from pipeline.listen import Listener
+from pipeline.rabbit import SafeConsumer, connect, wakeup_message
+from pipeline.reconcile import Reconciler, ask
+from pipeline.reports import apply_due
+from pipeline.stage import Policy, set_aside
+from pipeline.stages import persist
+from pipeline.steps import STEPS
+from pipeline.sweep import Sweep
+from pipeline.updates import Inbox, Update
+from pipeline.wakeups import Wakeups
+from store import commands
+from store.stuck import Wanted
+from tests.chaos.office import KEY, PLACE
+from tests.chaos.toy import WireBroker, a_row
+
+OPERATOR = By(operator="anybody", reason="the crash is over")
+TRIES = Policy(tries=5, backoff_ms=(200, 1_000))
+Asked = Mapping[str, Any]
+
+
+def main() -> None:
+    logging.disable(logging.CRITICAL)
+    for line in sys.stdin.buffer:
+        asked = orjson.loads(line)
+        child = os.fork()
+        if child == 0:
+            do(asked)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        print(os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status), flush=True)
+
+
+def do(asked: Asked) -> None:
+    crash._WANTED = crash._NAME = asked["point"] or None
+    crash._COUNT = ""
+    transport.crash = crash.crash
+    pipeline.chain.QUEUE_PREFIX = asked["prefix"]
+    house = House(asked["url"], asked["url"], asked["user"], queue_url=asked["queue_url"])
+    try:
+        ACTS[asked["act"]](house, house.desk(WireBroker(asked["broker_url"])), asked)
+        house.close()
+    except BaseException as error:  # noqa: BLE001 - told by the exit status
+        print(f"{asked}: {error!r}", file=sys.stderr, flush=True)
+        os._exit(3)
+
+
+def accept(house: House, desk: Desk, asked: Asked) -> None:
+    house.accept(2, desk=desk, key=KEY, **PLACE)
+
+
+def intake(house: House, desk: Desk, asked: Asked) -> None:
+    intake_engine(desk, *STEPS).run(asked["stage"], "-")
+
+
+def fail(house: House, desk: Desk, asked: Asked) -> None:
+    """A try that fails, at any stage."""
+
+    def judge(order: Order, *_: Any) -> Verdict:
+        raise RuntimeError("not today")
+
+    stage = asked["stage"]
+    if stage in OUTCOME:
+        persist.settle = judge  # type: ignore[assignment]
+        outcome_engine(desk).run(stage, "-")
+    elif stage.startswith("dispatch."):
+        with desk.store.unit() as unit:
+            (command,) = commands.lock(unit, [row[0] for row in unit.rows("select order_id from commands")]).values()
+        set_aside(desk, stage, TRIES, {command.order_id: (command, RuntimeError("not today"))})
+    else:
+        judges = dict.fromkeys(("validate", "risk", "margin", "route"), judge)
+        intake_engine(desk, **judges).run(stage, "-")
+
+
+def dispatch(house: House, desk: Desk, asked: Asked) -> None:
+    dispatcher = house.dispatcher(desk)
+    dispatcher.pump("-")
+    eventually(lambda: not dispatcher._busy)
+
+
+def outcome(house: House, desk: Desk, asked: Asked) -> None:
+    outcome_engine(desk).run(asked["stage"], "-")
+
+
+def reports(house: House, desk: Desk, asked: Asked) -> None:
+    apply_due(desk)
+
+
+def books(house: House, desk: Desk, asked: Asked) -> None:
+    BookReader(desk, BROKER).read()
+
+
+def sweep(house: House, desk: Desk, asked: Asked) -> None:
+    Sweep(desk).run()
+
+
+def wake(house: House, desk: Desk, asked: Asked) -> None:
+    wakeups = Wakeups(house.queue_url)
+    wakeups.start()
+    wakeups.wake("validate")
+    wakeups.stop(5.0)
+
+
+def consume(house: House, desk: Desk, asked: Asked) -> None:
+    broker = connect(house.queue_url)
+    broker.declare_queue(queue_of("validate"), ensure=True)
+    broker.enqueue(wakeup_message(queue_of("validate"), None))
+    consumer = SafeConsumer(broker, queue_of("validate"), prefetch=1, timeout=500)
+    consumer.ack(eventually(lambda: next(consumer)))
+
+
+def partitions(house: House, desk: Desk, asked: Asked) -> None:
+    clock._make_partitions(desk)
+
+
+def requeue(house: House, desk: Desk, asked: Asked) -> None:
+    for (order_id,) in house.rows("select order_id from commands where state = 'STUCK'"):
+        deadletters.requeue(desk, order_id, OPERATOR)
+
+
+def drain_(house: House, desk: Desk, asked: Asked) -> None:
+    drain.drain(desk, "requeue", Wanted(), OPERATOR)
+
+
+def tidy(house: House, desk: Desk, asked: Asked) -> None:
+    letters.tidy(desk, ["validate"])
+
+
+def hear(house: House, desk: Desk, asked: Asked) -> None:
+    """A stream tells of each order that its broker has taken."""
+    told = house.rows("select account_id, broker_tag, broker_order_id from orders where broker_order_id is not null")
+    Inbox(desk).write(
+        [
+            Update(account, a_row(tag, broker_order_id=broker_order_id, state=persist.OrderState.OPEN))
+            for account, tag, broker_order_id in told
+        ]
+    )
+
+
+def hold_streams(house: House, desk: Desk, asked: Asked) -> None:
+    Listener(desk, {BROKER: None}, name="dying")._keep_leases([])  # type: ignore[dict-item]
+
+
+def leave_streams(house: House, desk: Desk, asked: Asked) -> None:
+    Listener(desk, {BROKER: None}, name="dying")._leave()  # type: ignore[dict-item]
+
+
+def compare(house: House, desk: Desk, asked: Asked) -> None:
+    Reconciler(desk, BROKER).run("-")
+
+
+def ask_(house: House, desk: Desk, asked: Asked) -> None:
+    ask(desk, ["FK0001"])
+
+
+ACTS: dict[str, Callable[[House, Desk, Asked], None]] = {
+    "accept": accept,
+    "intake": intake,
+    "fail": fail,
+    "dispatch": dispatch,
+    "outcome": outcome,
+    "reports": reports,
+    "books": books,
+    "sweep": sweep,
+    "wake": wake,
+    "consume": consume,
+    "partitions": partitions,
+    "requeue": requeue,
+    "drain": drain_,
+    "tidy": tidy,
+    "hear": hear,
+    "hold streams": hold_streams,
+    "leave streams": leave_streams,
+    "compare": compare,
+    "ask": ask_,
+}
+
+
+if __name__ == "__main__":
+    main()
