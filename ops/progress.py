@@ -47,7 +47,7 @@ REFUSED_IN = {
     "BROKER_REFUSED": "dispatch",
     "BROKER_REJECTED": "dispatch",
 }
-ELSEWHERE = frozenset({"", "DISCARDED", "GROUP_REJECTED"})
+ELSEWHERE = frozenset({"", "DISCARDED", "NOT_TAKEN", "GROUP_REJECTED"})
 NOT_LIVE = ("order", "account", "terms", "average")  # columns that wait for the end
 PLAIN_WORK = frozenset({None, "READY", "SENDING"})  # says nothing that the state doesn't
 SPACED_FROM = 110  # terminal width from which the steps are spaced out

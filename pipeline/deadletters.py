@@ -27,6 +27,7 @@ from pipeline.desk import Desk
 from pipeline.refusals import (
     Case,
     cases_of,
+    named,
     refuse_to_discard,
     refuse_to_requeue,
     refuse_to_settle,
@@ -233,14 +234,14 @@ def _settled(
                 return {"state": order.state, "evidence": evidence, **said}
             command.finish("notify", batch.at)
         case NotTaken(resend=True):
-            why = f"{by.operator} says that {order.broker} has not taken it"
+            why = f"{by.operator} says that {named(order)} has not taken it"
             event = advance(
                 order, EventType.NOT_SENT, Source.OPERATOR, batch.at, state=OrderState.RECEIVED, because={"why": why}
             )
             batch.change(order, event)
             go_back(order, command, why, batch, way, retry_after_s=None)
         case NotTaken():
-            _reject(order, "NOT_TAKEN", f"{order.broker} has not taken it, says {by.operator}: {by.reason}", batch)
+            _reject(order, "NOT_TAKEN", f"{named(order)} has not taken it, says {by.operator}: {by.reason}", batch)
             command.finish("notify", batch.at)
     batch.commands.append(command)
     return {"state": order.state, "evidence": evidence, **said}

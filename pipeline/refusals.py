@@ -13,6 +13,7 @@ from domain.lifecycle import UNSENT, OrderState
 from domain.orders import Order
 from domain.settlements import Settlement, Taken, find_faults
 from pipeline.chain import OUTCOME
+from readmodel.views import broker_text
 from store import commands, orders, stuck
 from store.stuck import Called
 from store.unit import Unit
@@ -96,7 +97,7 @@ def refuse_to_settle(case: Case, settlement: Settlement | None, at: datetime, pr
             )
     if isinstance(settlement, Taken):
         if order.broker_order_id not in (None, settlement.broker_order_id):
-            raise Contradicted(f"order {order.id} is {order.broker_order_id} at {order.broker} already")
+            raise Contradicted(f"order {order.id} is {order.broker_order_id} at {named(order)} already")
         faults = tuple(find_faults(settlement, quantity=order.quantity))
         if faults:
             raise Malformed(faults)
@@ -106,8 +107,13 @@ def refuse_to_settle(case: Case, settlement: Settlement | None, at: datetime, pr
     until = _proof_from(case, proof)
     if until is not None and at < until:
         raise MayHaveBeenSent(
-            f"{order.broker} may still take order {order.id} until {until.isoformat(timespec='seconds')}: look again then"
+            f"{named(order)} may still take order {order.id} until {until.isoformat(timespec='seconds')}: look again then"
         )
+
+
+def named(order: Order) -> str:
+    """The order's broker, as people read it."""
+    return broker_text(order.broker) or "its broker"
 
 
 def _number_in(settlement: Settlement) -> str | None:
@@ -128,7 +134,7 @@ def refuse_unless_stopped(case: Case) -> None:
 def _refuse_unless_stuck(case: Case) -> None:
     if case.command.state is CommandState.UNKNOWN:
         raise MayHaveBeenSent(
-            f"nobody knows yet whether {case.order.broker} has order {case.order.id}: its book is searched,"
+            f"nobody knows yet whether {named(case.order)} has order {case.order.id}: its book is searched,"
             " and an operator may settle it with evidence"
         )
     if case.command.state is not CommandState.STUCK:
@@ -151,7 +157,7 @@ def _refuse_if_sent(case: Case) -> None:
     elif order.state in IN_DOUBT and newest is not None:
         doubtful = newest
     else:
-        raise MayHaveBeenSent(f"order {order.id} is {order.state} at {order.broker}: requeue it at its outcome only")
+        raise MayHaveBeenSent(f"order {order.id} is {order.state} at {named(order)}: requeue it at its outcome only")
     if doubtful is not None:
         raise MayHaveBeenSent(
             f"attempt {doubtful.number} of order {order.id} ended {doubtful.outcome or 'without an outcome'}:"
@@ -160,4 +166,4 @@ def _refuse_if_sent(case: Case) -> None:
 
 
 def _waits_for_reports(order: Order) -> MayHaveBeenSent:
-    return MayHaveBeenSent(f"{order.broker} has said something of order {order.id} that is just being applied")
+    return MayHaveBeenSent(f"{named(order)} has said something of order {order.id} that is just being applied")

@@ -13,7 +13,7 @@ from domain.errors import NotFound, Refused
 from domain.lifecycle import UNSENT
 from pipeline.chain import OUTCOME
 from pipeline.desk import Desk
-from pipeline.refusals import Case, cases_of, refuse_to_discard, refuse_to_requeue, refuse_to_settle
+from pipeline.refusals import Case, cases_of, named, refuse_to_discard, refuse_to_requeue, refuse_to_settle
 from pipeline.wayback import way_back
 from readmodel.pages import id_cursor
 from readmodel.queries import CALLS, Page
@@ -111,7 +111,7 @@ def _search_view(row: Any) -> View:
 def _why(case: Case, now: datetime) -> Iterator[str]:
     command, order, newest = case.command, case.order, case.newest
     if command.state is CommandState.UNKNOWN:
-        yield f"Its call to {_name(order.broker)}, attempt {command.fence}, ended without a documented answer: {command.error}."
+        yield f"Its call to {named(order)}, attempt {command.fence}, ended without a documented answer: {command.error}."
         yield f"Nobody can say yet whether it was taken. The book of {order.account_id} is searched for its tag {order.broker_tag};"
         yield "until it is found, or proven absent, it is not sent again and keeps what it holds."
         return
@@ -141,13 +141,9 @@ _PARKED = "It leaves this list for a time, or until it is taken back; nothing el
 
 def _to_settle(case: Case) -> str:
     return (
-        f"Search the order book of {case.order.account_id} at {_name(case.order.broker)} for the tag {case.order.broker_tag},"
+        f"Search the order book of {case.order.account_id} at {named(case.order)} for the tag {case.order.broker_tag},"
         " not for symbol, side or price. What it shows, or that it shows nothing, is the evidence."
     )
-
-
-def _name(broker: str | None) -> str:
-    return broker_text(broker) or "its broker"
 
 
 def _asked(refuse: Any, follows: str) -> View:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from ops.answers import Json
@@ -130,11 +131,15 @@ def _explained(document: Json) -> list[RenderableType]:
     if item.get("parked"):
         parked = item["parked"]
         parts.append(Text(f"Parked by {parked['operator']} {_until(parked)}: {parked['reason']}", style="magenta"))
-    parts += [Text(""), Text("what may be done", style="bold")]
-    for act in document["acts"]:
-        sign, style = ("✓", "green") if act["allowed"] else ("✗", "red")
-        parts.append(Text.assemble((f"  {sign} ", style), (f"{act['act']:<8}", "bold"), act["why"]))
-    return parts
+    return [*parts, Text(""), Text("what may be done", style="bold"), _acts(document["acts"])]
+
+
+def _acts(acts: Sequence[Json]) -> Table:
+    table = Table.grid(padding=(0, 1, 0, 1))
+    for act in acts:
+        sign = Text("✓", style="green") if act["allowed"] else Text("✗", style="red")
+        table.add_row(sign, Text(act["act"], style="bold"), Text(act["why"]))
+    return table
 
 
 def _item(item: Json) -> Sequence[RenderableType]:

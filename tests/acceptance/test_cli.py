@@ -191,6 +191,7 @@ def test_an_order_is_explained_with_its_verdicts_its_call_and_its_fill(system):
         "risk     ✓",
         "margin   ✓",
         "gave a receipt",
+        "ACCEPTED  broker order id",
         "fills",
         "brokerage",
         "now FILLED",
@@ -222,5 +223,16 @@ def test_the_doctor_finds_nothing_wrong_and_nothing_is_stuck(system):
 
     assert ran.code == 0, ran.out
     assert ran.document["healthy"] is True
-    assert system.coordinator("dlq", "list", "--json").document == {"stuck": []}
+    assert system.coordinator("dlq", "list", "--json").document == {"stuck": [], "next": None}
     assert system.coordinator("migrate", "--json").document["changed"] is False
+
+
+def test_the_record_of_the_running_system_is_whole(system):
+    order = a_filled_order(system)
+
+    ran = system.coordinator("verify", "--json")
+
+    assert (ran.code, ran.document["whole"], ran.document["breaches"]) == (0, True, [])
+    assert ran.document["orders"] >= 1
+    assert system.coordinator("verify", "--since", "1d", "--record-only").code == 0
+    assert order["orderId"] not in ran.out

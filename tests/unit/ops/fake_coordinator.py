@@ -91,6 +91,7 @@ class FakeCoordinator:
         self.by_key: dict[str, str] = {}
         self.frames: dict[str, list[Frame]] = {}
         self.events: dict[str, list[Json]] = {}
+        self.calls: dict[str, list[Json]] = {}
         self.trades: dict[str, list[Json]] = {}
         self.step_s, self._last_step = step_s, time.monotonic()
         self.lock = threading.Lock()
@@ -219,7 +220,8 @@ class FakeCoordinator:
 
     def _order(self, order: Json, more: str | None) -> Json:
         if more == "/history":
-            return {"orderId": order["orderId"], "events": self.events.get(order["orderId"], [])}
+            events, calls = self.events.get(order["orderId"], []), self.calls.get(order["orderId"], [])
+            return {"orderId": order["orderId"], "events": events, "calls": calls}
         if more == "/trades":
             return {"trades": self.trades.get(order["orderId"], []), "next": None}
         return order

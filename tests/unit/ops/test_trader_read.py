@@ -124,6 +124,31 @@ def test_the_story_tells_every_verdict_call_and_fill(fake, placed, run_trader):
     assert "₹27.30" in told
 
 
+def test_the_story_tells_each_call_how_long_it_took_and_what_was_answered(fake, placed, run_trader):
+    order_id = placed[0]["orderId"]
+    fake.events[order_id] = the_events()
+    began = {"startedAt": "2026-11-23T04:45:02.126000Z", "leaseUntil": "2026-11-23T04:45:17.126000Z", "lines": 1}
+    fake.calls[order_id] = [
+        {"number": 1, "broker": "UPSTOX", **began, "endedAt": None, "outcome": None, "answer": None},
+        {
+            "number": 2,
+            "broker": "UPSTOX",
+            **began,
+            "endedAt": "2026-11-23T04:45:02.130000Z",
+            "outcome": "ACCEPTED",
+            "answer": {"brokerOrderId": "251123000123"},
+        },
+    ]
+
+    told = run_trader("order", "explain", order_id).out
+
+    assert "none was written by 10:15:17.126" in told
+    assert "4.0 ms  UPSTOX" in told
+    assert "ACCEPTED" in told
+    assert "broker order id 251123000123" in told
+    assert len(run_trader("order", "explain", order_id, "--json").document["calls"]) == 2
+
+
 def test_the_story_of_a_refusal_ends_with_its_reason(fake, placed, run_trader):
     told = run_trader("order", "explain", placed[1]["orderId"]).out
 
