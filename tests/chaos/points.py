@@ -25,6 +25,7 @@ class Point:
     module: str
 
 
+@cache
 def points(brokers: tuple[str, ...] = BROKERS) -> tuple[Point, ...]:
     """All of them, by name; where the name has a stage in it, one for each stage that gets there."""
     found = {}
