@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.desk import Desk
 
 LOOK_EVERY_S = 0.25
+COMPARED = ("AGREES", "DIFFERS", "NO_BOOK")
 STYLE = {"AGREES": "green", "DIFFERS": "bold red", "SUSPECTS": "yellow"}
 
 ACCOUNTS = (
@@ -55,7 +56,7 @@ def reconcile(
     """Compare accounts to their brokers now: orders, fills, positions and funds; show what differs, and strays.
 
     What a broker has and the record lacks is mended on the way. A difference counts once a second look shows it, a few seconds
-    after the first. Exits with 1 while anything differs or a comparison isn't done.
+    after the first. Exits with 1 while anything differs, or where an account couldn't be compared.
 
     Args:
         broker: only accounts at this broker.
@@ -77,7 +78,8 @@ def reconcile(
         screen.result({**seen, "done": not undone}, *parts)
         if undone:
             screen.note(f"not done yet: {', '.join(undone)}; is its broker's dispatch process there? coordinator doctor")
-        return Exit.ERROR if undone or seen["findings"] or seen["strays"] else Exit.OK
+        compared = not undone and all(row["outcome"] in COMPARED for row in seen["accounts"])
+        return Exit.OK if compared and not seen["findings"] and not seen["strays"] else Exit.ERROR
 
 
 def _follow(desk: Desk, account_ids: list[str], timeout_s: float) -> dict[str, list[Json]]:

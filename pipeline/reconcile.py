@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -54,11 +55,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-READS = 5  # orders and trades, positions (two at some brokers), funds
+BOOK_READS, POSITION_READS, FUNDS_READS = 2, 2, 1  # orders and trades; one at some brokers; one
+PATIENCE_S = 2.0  # for room in the read budget, before each of the three
 LEASE_MARGIN_S = 15.0  # beside the reads themselves
 IDLE = 10  # an account of which nothing is live, shown or remembered is looked at so many times less often
 LIVE_FOR = timedelta(days=8)  # no order lives longer than its day; one that seems to is told for so long
 NO_BOOK = timedelta(days=1)
+NO_ROOM = Unreadable("the read budget has no room")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,22 +152,25 @@ class Reconciler:
             return self._put_off(run, "NO_BOOK", "this broker keeps no book", NO_BOOK)
         if account.session != "ALIVE":
             return self._put_off(run, "SESSION_DEAD", "its session is dead", self._every)
-        if (wait := self._wait_for_budget(run.account_id)) is not None:
-            return self._put_off(run, "WAITS", "the read budget has no room", wait)
+        if (wait := self._wait_for_budget(run.account_id, BOOK_READS)) is not None:
+            return self._put_off(run, "WAITS", NO_ROOM.why, wait)
         read = self._read(run.account_id)
         if isinstance(read, Unreadable):
             return self._put_off(run, "UNREADABLE", read.why, self._every)
         self._conclude(run, account, read)
         return None
 
-    def _wait_for_budget(self, account_id: str) -> timedelta | None:
-        if self._budget is None:
-            return None
-        granted = self._budget.take(account_id, READS)
-        if granted.count == READS:
-            return None
-        self._budget.give_back(granted, granted.count)
-        return timedelta(seconds=max(1.0, granted.wait_s))
+    def _wait_for_budget(self, account_id: str, reads: int) -> timedelta | None:
+        """Takes so many reads of the budget; where that has no room for them soon, how long it asks to wait."""
+        end = time.monotonic() + PATIENCE_S
+        while self._budget is not None:
+            granted = self._budget.take(account_id, reads)
+            if granted.count == reads:
+                break
+            self._budget.give_back(granted, granted.count)
+            if time.monotonic() + granted.wait_s > end or self._desk.stopping.wait(max(granted.wait_s, 0.05)):
+                return timedelta(seconds=max(1.0, granted.wait_s))
+        return None
 
     def _read(self, account_id: str) -> Read | Unreadable:
         session, timeout_s = self._desk.session(account_id), self._desk.settings().read_timeout_s
@@ -172,8 +178,12 @@ class Reconciler:
         book = self._adapter.book(session, timeout_s=timeout_s)
         if isinstance(book, Unreadable):
             return book
-        positions = self._adapter.positions(session, timeout_s=timeout_s)
-        funds = self._adapter.funds(session, timeout_s=timeout_s)
+        positions: Sequence[Position] | Unreadable = NO_ROOM
+        funds: Funds | Unreadable = NO_ROOM
+        if self._wait_for_budget(account_id, POSITION_READS) is None:
+            positions = self._adapter.positions(session, timeout_s=timeout_s)
+        if self._wait_for_budget(account_id, FUNDS_READS) is None:
+            funds = self._adapter.funds(session, timeout_s=timeout_s)
         for what, told in (("positions", positions), ("funds", funds)):
             if isinstance(told, Unreadable):
                 log.warning("%s could not be read", what, extra={"account": account_id, "why": told.why})

@@ -12,6 +12,7 @@ import pytest
 from house import BROKER, FakeBroker, House, a_row, eventually, intake_engine, utc_now
 
 from brokers.base import Funds, Session
+from brokers.limits import Granted
 from domain.ids import broker_tag, new_id
 from domain.lifecycle import OrderState
 from domain.market import IST, last_close, trading_day
@@ -485,6 +486,40 @@ def test_a_look_whose_worker_died_is_taken_over_when_its_lease_is_over(works: Wo
     works.ahead += timedelta(seconds=46)
 
     assert works.reconciler.run() == 1
+
+
+class Budget:
+    """Room for so many reads, and none more for a minute."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def take(self, account_id: str, wanted: int, *, urgent: bool = False) -> Granted:
+        if wanted > self.room:
+            return Granted(account_id, 0, 60.0)
+        self.room -= wanted
+        return Granted(account_id, wanted, 0.0)
+
+    def give_back(self, granted: Granted, count: int) -> None:
+        self.room += count
+
+
+@pytest.mark.parametrize(
+    ("room", "outcome", "detail"),
+    [
+        (1, "WAITS", "the read budget has no room"),
+        (3, "AGREES", "couldn't be read: POSITION"),
+        (5, "AGREES", None),
+    ],
+)
+def test_a_look_takes_no_more_than_the_read_budget_has(works: Works, room: int, outcome: str, detail: str | None):
+    works.house.run("update accounts set session = 'DEAD' where id <> %s", ACCOUNT)
+    works.broker.held[ACCOUNT], works.broker.money[ACCOUNT] = [], Funds(Money(0), Money(0))
+
+    Reconciler(works.desk, BROKER, Budget(room)).run()  # type: ignore[arg-type]
+
+    told = works.house.rows("select outcome, detail from reconciliations where account_id = %s", ACCOUNT)
+    assert told == [(outcome, detail)]
 
 
 def test_an_unreadable_book_leaves_all_as_it_was(works: Works):

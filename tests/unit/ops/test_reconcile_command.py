@@ -90,6 +90,12 @@ def test_one_that_is_not_done_in_time_is_named(office, run_coordinator):
     assert "not done yet: any-1" in ran.err
 
 
+def test_one_that_could_not_be_compared_exits_with_1(office, run_coordinator):
+    office.outcomes = [("UNREADABLE", True)]
+
+    assert run_coordinator("reconcile").code == 1
+
+
 def test_an_account_that_is_not_there_is_told(office, run_coordinator):
     assert run_coordinator("reconcile", "--account", "NOBODY").code == 1
     assert office.asked == []
