@@ -19,6 +19,7 @@ from pipeline.wayback import WayBack, go_back, way_back
 from store import attempts
 from store.unit import Unit
 
+AFTER_THE_CALL = frozenset({CommandState.SENDING, CommandState.UNKNOWN, CommandState.STUCK})  # the book may end it
 LEASE_OVER = Unknown("the lease ended without an outcome")
 
 
@@ -173,7 +174,7 @@ def apply_row(
     if state in (OrderState.REJECTED, OrderState.CANCELLED, OrderState.EXPIRED) and state is not order.state:
         changes["reason_code"] = f"BROKER_{state}"
         changes["reason"] = row.message or f"{order.broker}: {row.status}"
-    if (was_unsent or command.state in (CommandState.UNKNOWN, CommandState.SENDING)) and state is not order.state:
+    if (was_unsent or command.state in AFTER_THE_CALL) and state is not order.state:
         command.finish("notify", batch.at)
         batch.commands.append(command)
     event_type = EVENT_OF_STATE.get(state, EventType.SUBMITTED)

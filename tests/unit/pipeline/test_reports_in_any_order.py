@@ -192,3 +192,11 @@ def test_a_row_comes_back_from_the_inbox_as_it_was_told(run: list[BookRow]) -> N
     for row in run:
         assert from_body(to_body(row, "A1", "fake")) == row
         assert to_body(from_body(to_body(row, "A1", "fake")), "A1", "fake") == to_body(row, "A1", "fake")
+
+
+def test_what_is_stuck_after_its_call_is_over_once_the_book_shows_it():
+    order, command, batch = an_order(OrderState.SENDING), a_command(CommandState.STUCK), Batch(at=NOW)
+
+    apply_row(order, command, a_report(OrderState.OPEN), Source.POLL, batch)
+
+    assert (order.state, command.state) == (OrderState.OPEN, CommandState.DONE)
