@@ -48,8 +48,9 @@ class SafeConsumer(_RabbitmqConsumer):
             super().ack(message)
 
     def nack(self, message: Any) -> None:
+        """A wake-up that failed to the end is thrown away: the sweep sends another, and writes the dead letters itself."""
         if message._owner is self:
-            super().nack(message)
+            super().ack(message)
 
 
 class SkipOrphans(Middleware):

@@ -87,7 +87,11 @@ def hostile(mildness: float = 1.0) -> list[dict[str, Any]]:
         {"kind": kind, "endpoint": "book", "count": None, "probability": 0.03}
         for kind in ("error_before", "reset_after", "rate_limited", "truncated")
     ]
-    return placing + telling + reading
+    streaming = [
+        {"kind": kind, "endpoint": "frame", "count": None, "probability": probability}
+        for kind, probability in (("frame_missing", 0.1), ("frame_repeated", 0.1), ("frame_reordered", 0.1), ("stream_cut", 0.02))
+    ]
+    return placing + telling + reading + streaming
 
 
 class Bed:
@@ -122,12 +126,15 @@ class Bed:
         self._control: httpx2.Client | None = None
 
     def __enter__(self) -> Self:
+        if not self.stack.folder.is_locked():
+            self.stack.folder.remove()  # what an earlier campaign has left
         self.stack.__enter__()
         self._control = httpx2.Client(base_url=simulator_url(self.stack, "control"), timeout=30.0, trust_env=False)
         self.control("POST", "/accounts", {"facade": "upstox", "count": 1})
         self.control("POST", "/accounts", {"facade": "zerodha", "count": 1})
         for facade in SIMULATED:
             self.control("PUT", "/postbacks", {"url": f"{self.stack.base_url}/postbacks/{facade}", "facade": facade})
+        self.control("PUT", "/settings", {"day_reset_ist": None})
         self.control("PUT", "/prices/NSE:INFY", {"price": "1121.00"})
         self.control("PUT", "/prices/NSE:SBIN", {"price": "1048.70"})
         return self

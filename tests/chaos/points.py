@@ -30,6 +30,8 @@ def points(brokers: tuple[str, ...] = BROKERS) -> tuple[Point, ...]:
     """All of them, by name; where the name has a stage in it, one for each stage that gets there."""
     found = {}
     for module in modules(*PACKAGES):
+        if "crash(" not in source(module):
+            continue
         for call, scope in _calls(tree(module)):
             if _last_name(call.func) == "crash" and call.args:
                 for name in _names(call.args[0], scope, brokers):
@@ -94,8 +96,13 @@ def modules(*packages: str) -> tuple[str, ...]:
 
 
 @cache
+def source(module: str) -> str:
+    return (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+
+
+@cache
 def tree(module: str) -> ast.Module:
-    return ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+    return ast.parse(source(module))
 
 
 # What writes: a function of `store` whose SQL does, and whatever hands a unit to one that writes.

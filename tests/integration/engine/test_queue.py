@@ -121,6 +121,20 @@ def test_an_ack_after_a_reconnect_removes_nothing(broker: OrderBroker, wire: Pro
     eventually(lambda: seen("one") == 0)
 
 
+def test_a_wakeup_that_failed_to_the_end_is_no_dead_letter(broker: OrderBroker, view: QueueView) -> None:
+    """As when the database is away for longer than the tries take; the sweep wakes the stage when it is back."""
+    name = queue_of("one")
+    broker.enqueue(wakeup_message(name, None))
+    consumer = SafeConsumer(broker, name, prefetch=1, timeout=200)
+    failed = eventually(lambda: next(consumer))
+
+    consumer.nack(failed)
+
+    assert next(consumer) is None
+    consumer.close()
+    assert [(view.depth(queue) or (0, 0))[0] for queue in (name, xq_name(name))] == [0, 0]
+
+
 def _consumer(broker: OrderBroker, name: str) -> SafeConsumer | None:
     try:
         return SafeConsumer(broker, name, prefetch=1, timeout=500)
