@@ -187,7 +187,11 @@ class BookReader:
         bodies = {
             row.broker_order_id: to_body(row, account_id, self._broker) for shown in by_tag.values() for row in shown
         }
-        changed = [tag for tag, shown in by_tag.items() if any(self._is_new(seen, bodies, row) for row in shown)]
+        changed = [
+            tag
+            for tag, shown in by_tag.items()
+            if _is_twofold(shown) or any(self._is_new(seen, bodies, row) for row in shown)
+        ]
         if not changed and not is_searched:
             return 0
         now = self._desk.now()
@@ -282,3 +286,8 @@ class BookReader:
         with self._desk.store.unit() as unit:
             strays.mark_cancel(unit, account_id, broker_order_id, outcome, self._desk.now())
             crash("books.cancel.before_commit")
+
+
+def _is_twofold(shown: Sequence[BookRow]) -> bool:
+    """Whether a tag stands for two orders. Which of them is ours may become known without any change in the book."""
+    return any(row.broker_order_id != shown[0].broker_order_id for row in shown)

@@ -152,8 +152,11 @@ def apply_row(
     `differs` is what the reconciler found different; trades that were missing are then an event of their own.
 
     Filled quantity never falls, terminal states stay, and a move that the lifecycle has not is not made: late,
-    repeated and reordered reports end where the newest alone would.
+    repeated and reordered reports end where the newest alone would. A row with another id at the broker is a twin's: it
+    was taken for the order's own before anybody knew that, and says nothing of the order that the record follows.
     """
+    if order.broker_order_id not in (None, row.broker_order_id):
+        return
     if was_unsent := order.state in UNSENT:
         # The broker has what we took for unsent: it must not be sent again.
         found = {"why": "found in the broker's book"}

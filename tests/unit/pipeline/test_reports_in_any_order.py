@@ -161,6 +161,16 @@ def test_more_than_was_ordered_is_never_recorded() -> None:
     assert order.filled_quantity == QUANTITY
 
 
+def test_a_row_of_a_twin_changes_nothing() -> None:
+    order, command = an_order(OrderState.UNKNOWN), a_command(CommandState.UNKNOWN)
+    ours, twins = a_report(OrderState.OPEN, 3), replace(a_report(OrderState.FILLED, QUANTITY), broker_order_id="B2")
+    batch, trades = applied(order, command, [ours, twins])
+
+    assert (order.broker_order_id, order.state, order.filled_quantity) == ("B1", OrderState.PARTIALLY_FILLED, 3)
+    assert len(trades) == 3
+    assert len(batch.events) == 1
+
+
 def test_a_state_the_broker_does_not_know_itself_is_a_receipt() -> None:
     order = an_order(OrderState.UNKNOWN)
     applied(order, a_command(CommandState.UNKNOWN), [a_report(None)])
