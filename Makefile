@@ -3,6 +3,7 @@
 PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 OWN := .venv/bin/python
+CRASH_TIMES := 20
 
 .DEFAULT_GOAL := help
 .PHONY: help run stop status test check chaos bench lock clean environment
@@ -28,7 +29,8 @@ check: environment  ## Lint, type-check, and see that imports point down
 	@$(OWN) -m pytest -q tests/test_architecture.py
 
 chaos: environment  ## Kill everything that may die, under load, and judge; CHAOS="--kills 20" for less
-	@exec $(OWN) -m tests.chaos $(CHAOS)
+	@$(OWN) -m tests.chaos $(CHAOS)
+	@CRASH_TIMES=$(CRASH_TIMES) exec $(OWN) -m pytest -q -n 2 tests/chaos/test_crash_points.py
 
 bench: environment  ## Measure throughput and latency
 	@exec $(OWN) -m ops.bench

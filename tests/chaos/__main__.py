@@ -16,6 +16,7 @@ from tests.chaos import plan, report
 from tests.chaos.bed import ROOT, Bed
 from tests.chaos.campaign import Result, run
 from tests.chaos.cluster import Cluster
+from tests.chaos.points import points as every_point
 
 KILLS, TIMES, EVERY_S, PER_S = 200, 20, 1.5, 1.5
 
@@ -29,9 +30,9 @@ def main(arguments: list[str]) -> int:
 
     say(f"seed {seed}")
     points = plan.reachable() if asked.points == "all" else [name for name in asked.points.split(",") if name not in ("", "none")]
-    unknown = set(points) - set(plan.reachable())
+    unknown = set(points) - {point.name for point in every_point()}
     if unknown:
-        print(f"no crash point of a process of the stack: {', '.join(sorted(unknown))}", file=sys.stderr)
+        print(f"no crash point: {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
     root = asked.root.resolve()
     try:
@@ -83,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--kills", type=int, default=KILLS, help=f"how many kills -9 ({KILLS})")
     made.add_argument("--seed", help="replays the plan, the load and the broker's faults of an earlier run")
     made.add_argument("--minutes", type=float, help="begin no further fault after so many minutes")
-    made.add_argument("--points", default="all", help="crash points: all, none, or names with commas between them")
+    made.add_argument("--points", default="all", help="crash points: all that load gets to, none, or names with commas")
     made.add_argument("--times", type=int, default=TIMES, help=f"how often each crash point is died at ({TIMES})")
     made.add_argument("--every", type=float, default=EVERY_S, help=f"seconds between two faults, on average ({EVERY_S:g})")
     made.add_argument("--rate", type=float, default=PER_S, help=f"intents a second beside the bursts ({PER_S:g})")

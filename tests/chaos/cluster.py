@@ -49,7 +49,8 @@ class Node(RabbitMQ):
 
     def running(self) -> int:
         """How many nodes of the cluster this one sees."""
-        return int(self._ask("eval", "length(rabbit_nodes:list_running()).").strip() or 0)
+        seen = self._ask("eval", "length([N || N <- [node() | nodes()], hd(atom_to_list(N)) =:= $q]).")
+        return int(seen.strip() or 0)
 
     def _ask(self, *words: str) -> str:
         command = [str(self._server.with_name("rabbitmqctl")), "-q", "-n", f"q{self.number}@localhost", *words]

@@ -38,7 +38,8 @@ from tests.chaos.toy import ToyBroker, ToyServer, Truth
 
 DYING = Path(__file__).with_name("dying.py")
 STAGES = ("validate", "risk", "margin", "route")
-NAMES = [point.name for point in points()]
+TIMES = int(os.environ.get("CRASH_TIMES", "1"))
+NAMES = [point.name for point in points()] * TIMES
 
 Mortal = Callable[..., int]
 
