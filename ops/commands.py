@@ -22,7 +22,7 @@ from ops.supervisor import RECORD, ProcessFailed
 
 PROJECT = Path(__file__).resolve().parent.parent
 RUN = PROJECT / ".run"
-OTHERS = (PROJECT / ".run-dev", PROJECT / ".run-test", PROJECT / ".run-bench")
+OTHERS = (PROJECT / ".run-dev", PROJECT / ".run-test", PROJECT / ".run-bench", PROJECT / ".run-chaos", PROJECT / ".run-chaos-queue")
 STOP_WITHIN_S = 15.0
 
 MakeStack = Callable[..., Stack]
