@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -186,6 +188,14 @@ class Bed:
 
     def make_peaceful(self) -> None:
         self.control("DELETE", "/faults")
+
+    def verify(self) -> str:
+        """What `coordinator verify` finds; nothing, when all is well."""
+        command = [sys.executable, "-m", "ops.coordinator", "verify"]
+        ran = subprocess.run(
+            command, env=self.stack.environment(), cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False
+        )
+        return "" if ran.returncode == 0 else f"{ran.stdout}{ran.stderr}".strip()
 
     # Deaths
 

@@ -172,6 +172,8 @@ def judge(bed: Bed, load: Load, result: Result) -> None:
         for row in seen.commands
         if row["state"] not in ("DONE", "STUCK")
     ]
+    if told := bed.verify():
+        result.violations.append(Violation("coordinator verify", "the record", told))
     result.recoveries = recoveries(seen, result.done)
     result.states = Counter(str(order["state"]) for order in seen.orders.values() if not order["slices"])
     events = Counter(event["event_type"] for events in seen.events.values() for event in events)

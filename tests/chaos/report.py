@@ -43,7 +43,7 @@ def lines(result: Result) -> Iterator[str]:
         yield f"  not reached: {', '.join(f'{name} ({count})' for name, count in sorted(result.not_reached.items()))}"
     yield ""
     broken = Counter(violation.invariant for violation in result.violations)
-    for name in CHECKS:
+    for name in (*CHECKS, "coordinator verify"):
         yield f"  {name:<28}{'holds' if not broken[name] else f'BROKEN {broken[name]} times'}"
     for name, why in NOT_CHECKED.items():
         yield f"  {name:<28}not checked: {why}"
