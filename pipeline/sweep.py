@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 OVERDUE_S = 0.5  # younger work has its wake-up still under way
 RECENT = timedelta(seconds=30)  # what the frequent look covers; the deep look covers everything
+DEEP_REST_MAX_S = 30.0  # between two deep looks: what is older than `RECENT` is found by these alone
 CLAIM_AGE_S = 2.0
 RECONCILE_EVERY_S = 2.5  # between looks whether an account is due to be compared to its broker
 BOOKS_EVERY_S = 2.5  # two reads each time: 1,440 in half an hour, where Upstox allows 2,000
@@ -46,8 +47,9 @@ class Sweep:
         with self._desk.store.unit() as unit:
             due = commands.oldest_due(unit, now, _BEGINNING if deep else now - RECENT)
         if deep:
-            # A reader's old snapshot makes this look dear: it may cost a twentieth of the time at most.
-            self._deep_at = started + max(1.0, 20 * (time.monotonic() - started))
+            # A reader's old snapshot makes this look dear: it may cost a twentieth of the time at most. What seems to have
+            # cost more than that allows was spent elsewhere, by a process that was stopped in the middle of it.
+            self._deep_at = started + min(DEEP_REST_MAX_S, max(1.0, 20 * (time.monotonic() - started)))
         overdue = now - timedelta(seconds=OVERDUE_S)
         for stage, state in due:
             if state == CommandState.SENDING:
