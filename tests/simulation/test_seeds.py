@@ -19,6 +19,11 @@ SEEDS, SHARES = 1000, 2  # at once: so many seeds in so many processes
 REGRESSIONS = {
     2: "an order accepted before midnight and sent after it",
     160: "a claim whose row was locked when it was to be forgotten",
+    1176: "a clock that was stopped in a deep look made none for twenty times as long, and a lease was left",
+    1205: "an order had the fills of its twin",
+    1500: "an order was rejected as its twin was",
+    1555: "an order had the fills of its twin",
+    3636: "an order had the fills of its twin",
 }
 
 
