@@ -8,6 +8,8 @@ import socket
 import uuid
 from collections.abc import Sequence
 
+import psycopg
+
 from domain.commands import Command
 from domain.errors import StoreAway
 from pipeline.crash import crash
@@ -36,5 +38,5 @@ def forget_claim(desk: Desk, claim_id: int | None) -> None:
         crash("claims.before_forget")
         with desk.claim_store.unit() as unit:
             commands.close_claim(unit, claim_id)
-    except StoreAway as error:
+    except (StoreAway, psycopg.Error) as error:  # the sweep may hold the row; the caller has an error of its own to tell
         log.warning("claim %d stays open: %s", claim_id, error)
