@@ -18,7 +18,8 @@ from domain.outcomes import Accepted, BookRow, Fill, NotSent, Outcome, Refused, 
 if TYPE_CHECKING:
     from .world import World
 
-_ENDS = ((OrderState.FILLED, 7), (OrderState.CANCELLED, 1), (OrderState.REJECTED, 1), (OrderState.OPEN, 1))
+# How the exchange ends an order, and how often of ten; OPEN rests until the troubles are over.
+_ENDS = {OrderState.FILLED: 7, OrderState.CANCELLED: 1, OrderState.REJECTED: 1, OrderState.OPEN: 1}
 
 
 @dataclass(eq=False, slots=True)
@@ -37,6 +38,7 @@ class Entry:
     filled: int = 0
     fills: list[Fill] = field(default_factory=list)
     ends: OrderState = OrderState.FILLED
+    times_shown: int = 0
 
     @property
     def is_over(self) -> bool:
@@ -111,7 +113,10 @@ class SimulatedBroker:
             return Unreadable("the session is dead", session_dead=True)
         if self._is_away() or (not world.is_quiet and rng.random() < world.chances.unreadable):
             return Unreadable("timeout")
-        rows = [self._shown(entry) for entry in self.entries if self._shows(entry, session.account_id)]
+        shown = [entry for entry in self.entries if self._shows(entry, session.account_id)]
+        for entry in shown:
+            entry.times_shown += 1
+        rows = [self._shown(entry) for entry in shown]
         if rows and rng.random() < world.chances.repeats_row:
             rows.insert(rng.randrange(len(rows) + 1), rng.choice(rows))
         loop.sleep(rng.uniform(0.005, 0.1))
@@ -168,7 +173,7 @@ class SimulatedBroker:
         price = Decimal("1500.00")
         entry = Entry(
             f"{self.name[0].upper()}{number}", order.broker_tag, account_id, order.quantity, price,
-            world.clock(), shows_at, is_double, ends=rng.choices(*zip(*_ENDS, strict=True))[0],
+            world.clock(), shows_at, is_double, ends=rng.choices(tuple(_ENDS), tuple(_ENDS.values()))[0],
         )  # fmt: skip
         self.entries.append(entry)
         world.note("taken", entry.id, entry.tag, "double" if is_double else "")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 
 from domain.errors import CoordinatorError
 from domain.intents import Acceptance, OrderLine, PlaceRequest, Submission
 from domain.orders import OrderType, Product, Side
 
+from .record.unit import Store
+
 if TYPE_CHECKING:
+    from .processes import Door
     from .world import World
 
 PATIENCE_S = 3.0
+USER_ID = "00000000-0000-7000-8000-000000000001"
 KEY_ID = "00000000-0000-7000-8000-000000000002"
 
 
@@ -31,9 +36,9 @@ class Client:
         loop, rng = self.world.loop, self.world.rng
         for submission in self.submissions:
             at = 0.0 if self.world.plan.is_calm else rng.uniform(0, 8)
-            loop.at(at, lambda submission=submission: self._send(submission))
+            loop.at(at, partial(self._send, submission))
             if rng.random() < self.world.chances.repeats_request:
-                loop.at(at + rng.uniform(0, 6), lambda submission=submission: self._send(submission))
+                loop.at(at + rng.uniform(0, 6), partial(self._send, submission))
 
     def _submission(self, number: int) -> Submission:
         rng, plan = self.world.rng, self.world.plan
@@ -51,18 +56,16 @@ class Client:
             for line in range(rng.randint(1, plan.lines_max))
         ]
         request = PlaceRequest.model_construct(orders=tuple(lines), max_unsent_sec=None)
-        from .world import USER
-
-        return Submission(USER, KEY_ID, f"idempotency-key-{number}", bytes([number] * 32), request)
+        return Submission(USER_ID, KEY_ID, f"idempotency-key-{number}", bytes([number] * 32), request)
 
     def _send(self, submission: Submission) -> None:
         """To any door that lives. Without an answer in time it is sent again, under the same key."""
         world, key = self.world, submission.idempotency_key
-        doors = [process for process in world.processes if process.is_alive and process.role == "door"]  # type: ignore[attr-defined]
+        doors = [process for process in world.doors if process.is_alive]
         answered = len(self.answers.get(key, ()))
         if doors:
             door = world.rng.choice(doors)
-            world.loop.spawn(door, lambda: self._ask(door.intake, submission))  # type: ignore[attr-defined]
+            world.loop.spawn(door, partial(self._ask, world.doors[door], submission))
 
         def again() -> None:
             if len(self.answers.get(key, ())) == answered:
@@ -70,10 +73,10 @@ class Client:
 
         world.loop.at(world.loop.now + PATIENCE_S, again)
 
-    def _ask(self, intake: object, submission: Submission) -> None:
+    def _ask(self, door: Door, submission: Submission) -> None:
         world, key = self.world, submission.idempotency_key
         try:
-            acceptance: Acceptance = intake.accept(submission)  # type: ignore[attr-defined]
+            acceptance = door.accept(submission)
         except CoordinatorError as error:
             world.note("refused", key, error.code)
             return
@@ -83,13 +86,14 @@ class Client:
         self.promised.setdefault(key, acceptance)
         if world.rng.random() < world.chances.cancels:
             line = world.rng.choice(acceptance.lines)
-            door, after_s = world.loop.current.process, world.rng.uniform(0, 4)  # type: ignore[union-attr]
-            world.loop.spawn(door, lambda: self._cancel(intake, line.order_id), after_s)
+            assert world.loop.current is not None
+            process, after_s = world.loop.current.process, world.rng.uniform(0, 4)
+            world.loop.spawn(process, partial(self._cancel, door, line.order_id), after_s)
 
-    def _cancel(self, intake: object, order_id: str) -> None:
+    def _cancel(self, door: Door, order_id: str) -> None:
         """What a cancel will do first: it is asked for under the order's lock."""
         try:
-            with intake.desk.store.unit() as unit:  # type: ignore[attr-defined]
+            with Store(self.world.record).unit() as unit:
                 unit.lock("orders", order_id)
                 unit.put("orders", order_id, {**unit.get("orders", order_id), "cancel_requested": True})
         except Exception as error:  # noqa: BLE001 - it was asked for or not; both are legal

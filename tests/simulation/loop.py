@@ -23,8 +23,8 @@ class Died(BaseException):
 class Process:
     """A process of the operating system: it dies as a whole, and what it had in memory is gone."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, role: str = "") -> None:
+        self.name, self.role = name, role
         self.is_alive = True
         self.paused_until = 0.0
         self.tasks: dict[Task, None] = {}

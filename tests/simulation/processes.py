@@ -61,23 +61,23 @@ def roles(plan: Plan) -> Iterator[tuple[str, str]]:
 
 def start(world: World, name: str, role: str) -> None:
     """A process of that role, with nothing in its memory."""
-    process = Process(name)
-    process.role = role  # type: ignore[attr-defined]
+    process = Process(name, role)
     world.processes.append(process)
     desk = SimulatedDesk(world, process)
     kind, _, broker = role.partition(" ")
     if kind == "door":
-        process.intake = Door(desk)  # type: ignore[attr-defined]
+        world.doors[process] = Door(desk)
         return
     if kind == "clock":
         world.loop.spawn(process, lambda: sweep_for_ever(world, desk))
         return
-    handlers, threads = {
-        "intake": lambda: (intake_handlers(world, desk), 2),
-        "outcome": lambda: (outcome_handlers(desk), 2),
-        "dispatch": lambda: (dispatch_handlers(world, desk, broker), 3),
-    }[kind]()
-    world.queue.join(Consumer(process, handlers, threads))
+    if kind == "intake":
+        consumer = Consumer(process, intake_handlers(world, desk), threads=2)
+    elif kind == "outcome":
+        consumer = Consumer(process, outcome_handlers(desk), threads=2)
+    else:
+        consumer = Consumer(process, dispatch_handlers(world, desk, broker), threads=3)
+    world.queue.join(consumer)
 
 
 class SimulatedDesk(Desk):
@@ -112,10 +112,6 @@ class Door(Intake):
 
     def __init__(self, desk: Desk) -> None:
         self._desk, self._admission = desk, None
-
-    @property
-    def desk(self) -> Desk:
-        return self._desk
 
     def accept(self, submission: Submission) -> Acceptance:
         answer: Future[Acceptance] = Future()

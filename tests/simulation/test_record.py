@@ -144,7 +144,8 @@ def test_the_dead_write_nothing() -> None:
             unit.insert("orders", "1", "row")
             scene.loop.sleep(1)
 
-    scene.loop.at(0.5, lambda: (scene.loop.kill(scene.process), scene.record.cut(scene.process)))
+    scene.loop.at(0.5, lambda: scene.loop.kill(scene.process))
+    scene.loop.at(0.5, lambda: scene.record.cut(scene.process))
     scene.play(act)
 
     assert (scene.record.tables["orders"], scene.record.holders) == ({}, {})

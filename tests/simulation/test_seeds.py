@@ -24,6 +24,8 @@ REGRESSIONS = {
     1500: "an order was rejected as its twin was",
     1555: "an order had the fills of its twin",
     3636: "an order had the fills of its twin",
+    4060: "an order was rejected as its twin was",
+    4877: "a twin that showed when its order had ended was seen by nobody; the reconciler sees it",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -14,14 +15,13 @@ from domain.settings import Settings
 
 from . import invariants
 from .broker import Request, SimulatedBroker
-from .client import Client
+from .client import USER_ID, Client
 from .loop import Died, Loop, Process
 from .plan import Plan
-from .processes import roles, start
+from .processes import Door, roles, start
 from .queue import Queue
 from .record.unit import IDLE_TIMEOUT_S, Record
 
-USER = "00000000-0000-7000-8000-000000000001"
 LOOK_EVERY_S = 1.0  # between looks whether all is settled
 
 
@@ -54,6 +54,7 @@ class World:
             open_orders_max=12,
         )
         self.processes: list[Process] = []
+        self.doors: dict[Process, Door] = {}
         self.raises: dict[str, int] = {}  # how often judging an order still fails
         self.kills: dict[str, int] = {}  # how many more workers an order kills
         self.client = Client(self)
@@ -71,7 +72,7 @@ class World:
             start(self, name, role)
         self.client.begin()
         for at, seconds in self.plan.database_away:
-            self.loop.at(at, lambda seconds=seconds: self._database_away(seconds))
+            self.loop.at(at, partial(self._database_away, seconds))
         self.loop.at(self.plan.troubles_end_s + LOOK_EVERY_S, self._look)
         self.loop.at(self.plan.ends_s, self.loop.stop)
         try:
@@ -97,7 +98,7 @@ class World:
             for number in range(self.plan.accounts):
                 account = Account(
                     id=f"{broker[:2].upper()}{number + 1}",
-                    user_id=USER,
+                    user_id=USER_ID,
                     broker=broker,
                     calendar="SIM",
                     is_default=broker == self.plan.brokers[0] and number == 0,
@@ -167,7 +168,7 @@ class World:
         self.loop.kill(process)
         self.record.cut(process)
         self.queue.leave(process)
-        name, role = process.name, process.role  # type: ignore[attr-defined]
+        name, role = process.name, process.role
         self.loop.at(self.loop.now + self.rng.uniform(0.1, 3.0), lambda: start(self, name, role))
 
     def pause(self, process: Process, seconds: float) -> None:

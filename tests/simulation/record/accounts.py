@@ -26,7 +26,7 @@ def lock(unit: Unit, account_ids: Sequence[str]) -> dict[str, Totals]:
     for account_id in sorted(account_ids):
         unit.lock("accounts", account_id)
         row = unit.get("accounts", account_id)
-        held[account_id] = Totals(account_id=account_id, **{name: row[name] for name in _TOTALS})  # type: ignore[index]
+        held[account_id] = Totals(account_id=account_id, **{name: row[name] for name in _TOTALS})
     return held
 
 
@@ -80,7 +80,7 @@ def mark_sessions(unit: Unit, account_ids: Collection[str], session: str) -> int
     unit.statement()
     changed = 0
     for account_id in sorted(account_ids):
-        if unit.get("accounts", account_id)["account"].session == session:  # type: ignore[index]
+        if unit.get("accounts", account_id)["account"].session == session:
             continue
         unit.lock("accounts", account_id)
         row = unit.get("accounts", account_id)

@@ -24,7 +24,7 @@ def find(unit: Unit, user_id: str, idempotency_key: str, now: datetime) -> KeptI
     intent: NewIntent | None = unit.get("intents", (user_id, idempotency_key))
     if intent is None:
         return None
-    rows = sorted((unit.get("orders", order_id) for order_id in intent.order_ids), key=lambda row: row["line"])  # type: ignore[index,arg-type]
+    rows = sorted((unit.get("orders", order_id) for order_id in intent.order_ids), key=lambda row: row["line"])
     lines = tuple(AcceptedLine(row["line"], row["correlation_id"], row["id"]) for row in rows)
     under_way = any(row["state"] not in TERMINAL for row in rows)
     acceptance = Acceptance(intent.id, intent.accepted_at, lines, replayed=True)

@@ -25,7 +25,7 @@ def lock(unit: Unit, order_ids: Sequence[str]) -> dict[str, Order]:
     for order_id in sorted(set(order_ids)):
         if unit.get("orders", order_id) is not None:
             unit.lock("orders", order_id)
-            held[order_id] = Order(**unit.get("orders", order_id))  # type: ignore[arg-type]
+            held[order_id] = Order(**unit.get("orders", order_id))
     return held
 
 

@@ -31,7 +31,7 @@ def insert(unit: Unit, reports: Sequence[Report], at: datetime) -> int:
 def claim(unit: Unit, now: datetime, limit: int) -> list[tuple[str, bytes, str, dict[str, Any]]]:
     unit.statement()
     due = [(key, row) for key, row in unit.scan("reports") if row["applied_at"] is None and row["due_at"] <= now]
-    claimed = []
+    claimed: list[tuple[str, bytes, str, dict[str, Any]]] = []
     for key, _ in sorted(due, key=lambda entry: entry[1]["due_at"]):
         if len(claimed) < limit and unit.try_lock("reports", key):
             row = unit.get("reports", key)

@@ -39,7 +39,7 @@ def of_account(unit: Unit, account_id: str) -> list[tuple[Search, str]]:
         if command.state is not CommandState.UNKNOWN or command.fence != row["search"].fence:
             unit.put("searches", order_id, None)
             continue
-        found.append((row["search"], unit.get("orders", order_id)["broker_tag"]))  # type: ignore[index]
+        found.append((row["search"], unit.get("orders", order_id)["broker_tag"]))
     return found
 
 
@@ -56,7 +56,7 @@ def overdue(unit: Unit, before: datetime) -> list[tuple[str, str, datetime, bool
         (order_id, row["search"].account_id, row["search"].asked_at, row["told_at"] is not None)
         for order_id, row in unit.scan("searches")
         if row["search"].proof_from < before
-        and unit.get("commands", (order_id, 0)).state is CommandState.UNKNOWN  # type: ignore[union-attr]
+        and unit.get("commands", (order_id, 0)).state is CommandState.UNKNOWN
     ]
 
 

@@ -84,7 +84,8 @@ class Unit:
         self.record.step("statement")
         self._check()
 
-    def get(self, table: str, key: Any) -> Row | None:
+    def get(self, table: str, key: Any) -> Row:
+        """The row, or None."""
         at = (table, key)
         return self.writes[at] if at in self.writes else self.record.tables[table].get(key)
 
