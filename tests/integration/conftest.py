@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -37,7 +38,7 @@ def services(request: pytest.FixtureRequest) -> Iterator[SharedServices]:
 @pytest.fixture(scope="session")
 def template_database(services: SharedServices) -> Iterator[str]:
     """The name of a database at the newest revision, to be copied."""
-    name = f"template_{services.slot}_{os.getpid()}"
+    name = f"template_{services.slot}_{os.getpid()}_{secrets.token_hex(3)}"
     with psycopg.connect(services.superuser_database_url, autocommit=True) as connection:
         create_database(connection, name)
         upgrade(services.database_url("owner", name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 
 import psycopg
@@ -26,7 +27,7 @@ def superuser(services: SharedServices) -> Iterator[psycopg.Connection]:
 @pytest.fixture(scope="session")
 def furnished(services: SharedServices, superuser: psycopg.Connection, template_database: str) -> Iterator[str]:
     """The name of a database for all engine tests of this process."""
-    name = f"house_{os.getpid()}"
+    name = f"house_{os.getpid()}_{secrets.token_hex(3)}"  # another folder's tests may have one in the same process
     create_database(superuser, name, template=template_database)
     seed(services.database_url("app", name), secret=SECRET, accounts=ACCOUNTS)
     yield name
