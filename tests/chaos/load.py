@@ -52,7 +52,7 @@ class Load:
         for account in ACCOUNTS:
             orders = [_line(chance, account) for _ in range(lines)]
             name = f"chaos-{self._seed}-burst-{self._bursts:05}-{account}"
-            thread = threading.Thread(target=self._place, args=(self._client(), name, orders, chance.random()), daemon=True)
+            thread = threading.Thread(target=self._place_once, args=(name, orders, chance.random()), daemon=True)
             thread.start()
             self._burst_threads.append(thread)
         self._burst_threads = [thread for thread in self._burst_threads if thread.is_alive()]
@@ -68,6 +68,10 @@ class Load:
         return httpx2.Client(
             base_url=self._url, headers={"Authorization": f"Bearer {self._key}"}, timeout=10.0, trust_env=False
         )
+
+    def _place_once(self, key: str, orders: list[dict[str, Any]], repeat: float) -> None:
+        with self._client() as client:
+            self._place(client, key, orders, repeat)
 
     def _place_for_ever(self, number: int) -> None:
         chance = random.Random(f"{self._seed} client {number}")
