@@ -64,4 +64,4 @@ def state_of(state: OrderState | None, quantity: int, filled: int) -> OrderState
 
 
 def _by_time(fills: Iterable[Fill]) -> tuple[Fill, ...]:
-    return tuple(sorted(fills, key=lambda fill: (fill.at, fill.trade_id)))
+    return tuple(sorted(fills, key=lambda fill: (fill.at, len(fill.trade_id), fill.trade_id)))
