@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -48,9 +49,22 @@ def template_database(services: SharedServices) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def database(services: SharedServices, template_database: str) -> Iterator[str]:
     """The name of a fresh, migrated database for one test module."""
+    with _database(services, template_database) as name:
+        yield name
+
+
+@pytest.fixture
+def own_database(services: SharedServices, template_database: str) -> Iterator[str]:
+    """The name of a fresh, migrated database for one test: what it changes there, no other process sees."""
+    with _database(services, template_database) as name:
+        yield name
+
+
+@contextmanager
+def _database(services: SharedServices, template: str) -> Iterator[str]:
     name = f"test_{services.slot}_{os.getpid()}_{next(NUMBERS)}"
     with psycopg.connect(services.superuser_database_url, autocommit=True) as connection:
-        create_database(connection, name, template=template_database)
+        create_database(connection, name, template=template)
         yield name
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 

@@ -234,12 +234,11 @@ def test_without_redis_and_the_queue_orders_are_accepted_and_waiters_served(
         settle.join()
 
 
-def test_while_the_queue_is_away_the_age_of_what_waits_shuts_no_door(
-    tmp_path, database_url, owner_database_url, services, key
-):
-    with psycopg.connect(owner_database_url, autocommit=True) as record, ExitStack() as stack:
-        record.execute("update settings set value = '0.05' where name = 'admission_age_s'")
-        stack.callback(record.execute, "update settings set value = '86400' where name = 'admission_age_s'")
+def test_while_the_queue_is_away_the_age_of_what_waits_shuts_no_door(tmp_path, own_database, services):
+    database_url = services.database_url("app", own_database)
+    with psycopg.connect(services.database_url("owner", own_database), autocommit=True) as record, ExitStack() as stack:
+        record.execute("insert into settings (name, value, updated_by) values ('admission_age_s', '0.05', 'test')")
+        key = make_key(database_url, "ada", Role.TRADER)
         urls = {"database_url": database_url, "queue_url": "amqp://127.0.0.1:1/", "redis_url": services.redis_url}
         client = stack.enter_context(stack.enter_context(serving(tmp_path, **urls)).client(key))
         end = time.monotonic() + 10
