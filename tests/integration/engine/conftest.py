@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from house import ACCOUNTS, SECRET, House
+from house import ACCOUNTS, BROKER, SECRET, House
 from psycopg import sql
 from shared_services import SharedServices
 
@@ -54,7 +54,8 @@ def house(services: SharedServices, furnished: str, cleaner: psycopg.Connection)
             cleaner.execute(sql.SQL("delete from {}").format(sql.Identifier(table)))
     cleaner.execute(
         "update accounts set limit_paise = 10000000000000, blocked_paise = 0, exposure_paise = 0, open_orders = 0,"
-        " second = 0, orders_this_second = 0, session = 'ALIVE', mode = 'ACTIVE'"
+        " second = 0, orders_this_second = 0, session = 'ALIVE', mode = 'ACTIVE', broker = %s, is_default = %s",
+        (BROKER, ACCOUNTS[0].is_default),
     )
     user_id = cleaner.execute("select id from users").fetchone()[0]  # type: ignore[index]
     house = House(services.database_url("app", furnished), services.database_url("owner", furnished), str(user_id))
