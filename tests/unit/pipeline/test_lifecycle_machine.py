@@ -144,6 +144,14 @@ class Broker:
             case "expire":
                 self._show(OrderState.EXPIRED, "cancelled", fills, "the day is over")
 
+    def pass_interim(self) -> None:
+        """An interim word says nothing of the state, and doesn't last: the one before it is shown again."""
+        told = [row for row in self.rows if row.state is not None]
+        if self.rows and self.rows[-1].state is None and told:
+            last = told[-1]
+            assert last.state is not None
+            self._show(last.state, last.status, self.rows[-1].fills)
+
     def _show(self, state: OrderState | None, status: str, fills: tuple[Fill, ...], message: str | None = None) -> None:
         filled = sum(fill.quantity for fill in fills)
         average = sum((fill.price * fill.quantity for fill in fills), Decimal(0)) / filled if filled else None
@@ -356,6 +364,7 @@ class Lifecycle(RuleBasedStateMachine):
             self.hear_the_answer(crash=False)
         if self.record.command.state is CommandState.SENDING:
             self.end_the_lease()
+        self.broker.pass_interim()
         for _ in range(3):
             for row in self.reads:
                 self._tell([Report(self.record.order.id, Source.POLL, to_body(row, ACCOUNT, BROKER))])
