@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 IST = ZoneInfo("Asia/Kolkata")
 CLEAN_READS = 2
+SEEN = -1  # in place of a count of clean reads: its tag stood in the book once, so it was taken
 APART = timedelta(seconds=5)  # between two reads that count
 LOOKS_S = (1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 30.0)  # waits between looks; the last goes on
 
@@ -72,7 +73,8 @@ def search(
 def weigh(searched: Search, tag: str, *, shown: Set[str], began: datetime, ended: datetime) -> Search:
     """The search after one complete, successful read of its account's book, which showed these tags.
 
-    A read in which the tag stands takes back what earlier ones seemed to prove.
+    A read in which the tag stands settles it: whatever later ones don't show, the order was taken, and the report of that
+    read will say so once it is applied.
     """
     looks = searched.looks + 1
     wait_s = LOOKS_S[min(looks, len(LOOKS_S) - 1)]
@@ -80,8 +82,8 @@ def weigh(searched: Search, tag: str, *, shown: Set[str], began: datetime, ended
     if ended < searched.proof_from <= next_at:
         next_at = searched.proof_from
     after = replace(searched, looks=looks, next_at=next_at)
-    if tag in shown:
-        return replace(after, clean_reads=0, clean_at=None)
+    if tag in shown or searched.clean_reads == SEEN:
+        return replace(after, clean_reads=SEEN, clean_at=None)
     same_day = book_day(searched.asked_at) == book_day(began) == book_day(ended)
     apart = searched.clean_at is None or began - searched.clean_at >= APART
     if began < searched.proof_from or not same_day or not apart:
