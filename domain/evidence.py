@@ -38,11 +38,6 @@ class Search:
         """Whether the order is proven not to have been taken."""
         return self.clean_reads >= CLEAN_READS
 
-    @property
-    def is_hopeless(self) -> bool:
-        """Whether no read of the book can prove its absence any more: its day was over before the proof began."""
-        return book_day(self.proof_from) != book_day(self.asked_at)
-
 
 def book_day(moment: datetime) -> date:
     """The Indian day that a broker's book of that moment is about; every broker empties its book between two of them."""

@@ -29,7 +29,6 @@ SENTENCES = {
     "NOT_SENT": "provably not sent; it may be sent again",
     "PROVEN_ABSENT": "{broker}'s book proves that it was not taken; it may be sent again",
     "RECONCILED": "{broker} has told more than the record had; it is there now",
-    "TWIN_FOUND": "a book shows its tag once more",
     "SUBMITTED": "{broker} gave a receipt: {broker_order_id}",
     "UNKNOWN": "nobody can say yet whether {broker} took it; its book is being read",
     "OPENED": "rests at the exchange",

@@ -78,16 +78,6 @@ def save(unit: Unit, searches: Sequence[Search]) -> None:
     )
 
 
-def due_accounts(unit: Unit, broker: str, now: datetime) -> list[str]:
-    """The broker's accounts with an order that is to be looked for now."""
-    rows = unit.rows(
-        "select distinct s.account_id from searches s join accounts a on a.id = s.account_id"
-        " where a.broker = %s and s.next_at <= %s order by 1",
-        (broker, now),
-    )
-    return [row[0] for row in rows]
-
-
 def overdue(unit: Unit, before: datetime) -> list[tuple[str, str, datetime, bool]]:
     """(order, account, asked at, told already) of what should have been proven, one way or the other, by then."""
     rows = unit.rows(
