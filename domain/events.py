@@ -32,8 +32,11 @@ class EventType(StrEnum):
     REQUEUED = "REQUEUED"  # by an operator, who takes it off the dead letters
     SETTLED = "SETTLED"  # an operator says, with evidence, what the broker did; what follows of it comes next
     PROVEN_ABSENT = "PROVEN_ABSENT"  # the broker's book proves that it wasn't taken
+    CANCEL_REQUESTED = "CANCEL_REQUESTED"  # by its client, a switch or a clock; the state stays
+    MODIFYING = "MODIFYING"  # a modify call is committed: the book will say what became of it
+    MODIFIED = "MODIFIED"  # the broker's book shows these terms
+    MODIFY_REFUSED = "MODIFY_REFUSED"  # its terms stay as they were
     RECONCILED = "RECONCILED"  # what the broker has was missing here, and is there now; the state stays
-    TWIN_FOUND = "TWIN_FOUND"  # a book shows its tag once more; the state stays
 
 
 class Source(StrEnum):
@@ -81,6 +84,7 @@ FOLDED = (
     "blocked_paise",
     "exposure_paise",
     "slices",
+    "modifies",
 )
 _DECIMALS = frozenset({"price", "trigger_price", "average_price"})
 
@@ -138,7 +142,7 @@ def fold(events: Iterable[tuple[int, str, str | None, str, Mapping[str, Any]]]) 
 
     Raises ValueError at a gap, or where an event begins in another state than the one before ended in.
     """
-    row: dict[str, Any] = dict.fromkeys(("filled_quantity", "blocked_paise", "exposure_paise", "slices"), 0)
+    row: dict[str, Any] = dict.fromkeys(("filled_quantity", "blocked_paise", "exposure_paise", "slices", "modifies"), 0)
     row["version"] = 1
     state: str | None = None
     for expected, (seq, _, prev_state, new_state, detail) in enumerate(events):

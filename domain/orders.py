@@ -86,6 +86,8 @@ class Order:
     cancel_requested: bool = False
     accepted_at: datetime
     send_before: datetime  # past it, it is not sent any more
+    changing: int = 0  # modifies and cancels of it that are under way
+    modifies: int = 0  # modify calls that were made for it: brokers allow so many
 
     @property
     def is_parent(self) -> bool:

@@ -6,15 +6,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from domain.accounts import Totals
+from domain.changes import Change
 from domain.commands import Command
 from domain.events import Event
 from domain.evidence import Search
 from domain.lifecycle import TERMINAL
 from domain.orders import Order
 from domain.outcomes import Fill
-from pipeline.chain import dispatch_stage
+from pipeline.chain import CHANGES, dispatch_stage
 from pipeline.slices import Part, parts_of, sum_up
-from store import accounts, commands, orders, reports, searches, trades
+from store import accounts, changes, commands, orders, reports, searches, trades
 from store.accounts import Delta
 from store.attempts import Attempt
 from store.attempts import insert as insert_attempts
@@ -33,6 +34,7 @@ class Batch:
     events: list[Event] = field(default_factory=list)
     made: list[Order] = field(default_factory=list)  # new orders: slices, each ready at its broker's dispatch
     attempts: list[Attempt] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)  # beside their commands
     fills: list[tuple[Order, Fill]] = field(default_factory=list)
     applied: list[tuple[str, bytes]] = field(default_factory=list)  # reports
     counted: list[Totals] = field(default_factory=list)  # orders-per-second counters to write back
@@ -57,6 +59,11 @@ class Batch:
         for event in events:
             self.events.append(event)
             self._columns.update(event.detail.get("set", ()))
+
+    def touch(self, order: Order, column: str) -> None:
+        """Write a column that no event tells of."""
+        self.orders[order.id] = order
+        self._columns.add(column)
 
     def add(self, order: Order, event: Event) -> None:
         """A new order, with its first event."""
@@ -84,6 +91,9 @@ class Batch:
         """Write all of it, in one round trip, and close the claim; the accounts come last, since all wait for them."""
         self._sum_up_parents(unit)
         changed, deltas = list(self.orders.values()), self.deltas()
+        stirred = [order.id for order in changed if order.changing]
+        if stirred:
+            self.wakes.update(CHANGES)
         with unit.together():
             if self.made:
                 self._insert_made(unit)
@@ -93,8 +103,12 @@ class Batch:
                 orders.save(unit, changed, self._columns, self.at)
             if self.events:
                 orders.append_events(unit, self.events)
+            if stirred:
+                changes.hasten(unit, stirred, self.at)
             if self.commands:
                 commands.save(unit, self.commands)
+            if self.changes:
+                changes.save(unit, self.changes)
             if self.fills:
                 trades.insert(unit, self.fills)
             if self.applied:

@@ -19,7 +19,7 @@ from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.reports import proof_of, to_body
 from pipeline.strays import Known, Sorted, is_live_or_filled, is_open, sort_out
-from store import accounts, orders, reports, searches, strays
+from store import accounts, changes, orders, reports, searches, strays
 from store.accounts import ToRead
 from store.reports import Report
 from store.strays import ORPHAN, TWIN, Stray
@@ -146,7 +146,7 @@ class BookReader:
             return 0
         if not alive:
             self._mark(account_id, "ALIVE")
-        new = self._pass_on(account_id, book, began, is_searched=account.is_searched)
+        new = self._pass_on(account_id, book, began, is_searched=account.is_searched, is_changing=account.is_changing)
         if account.has_twins:
             self._cancel_twins(session, book)
         return new
@@ -177,7 +177,7 @@ class BookReader:
         if changed:
             log.warning("a session is %s", session, extra={"account": account_id})
 
-    def _pass_on(self, account_id: str, book: Iterable[BookRow], began: datetime, *, is_searched: bool) -> int:
+    def _pass_on(self, account_id: str, book: Iterable[BookRow], began: datetime, *, is_searched: bool, is_changing: bool) -> int:
         """Reports of what changed, strays, and what this read proves of the orders that are looked for."""
         by_tag: dict[str, list[BookRow]] = {}
         for row in book:
@@ -192,13 +192,15 @@ class BookReader:
             for tag, shown in by_tag.items()
             if _is_twofold(shown) or any(self._is_new(seen, bodies, row) for row in shown)
         ]
-        if not changed and not is_searched:
+        if not changed and not is_searched and not is_changing:
             return 0
         now = self._desk.now()
         with self._desk.store.unit() as unit:
             new = self._report(unit, account_id, {tag: by_tag[tag] for tag in changed}, bodies, now) if changed else 0
             if is_searched:
                 new += self._weigh(unit, account_id, by_tag, began, now)
+            if is_changing:
+                changes.note_read(unit, account_id, began)
             crash("books.before_commit")
         crash("books.after_commit")
         seen.update(bodies)

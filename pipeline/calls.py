@@ -6,7 +6,7 @@ import logging
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from brokers.base import Line
 from domain.orders import Order
@@ -34,16 +34,26 @@ class Call:
     send_by: float  # on the boot clock: past it no byte may leave
 
 
+class AnyCall(Protocol):
+    """One broker call: places of several orders, or a change of one."""
+
+    @property
+    def orders(self) -> tuple[Order, ...]: ...
+
+
+_C = TypeVar("_C", bound=AnyCall)
+
+
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Generic[_C]):
     """How a call ended: one outcome per order, in the same order."""
 
-    call: Call
+    call: _C
     outcomes: tuple[Outcome, ...]
     at: datetime
 
 
-def make_call(desk: Desk, broker: str, call: Call, health: Health | None) -> Answer:
+def make_call(desk: Desk, broker: str, call: Call, health: Health | None) -> Answer[Call]:
     """The call, at most once, within its lease. Raises nothing: what went wrong is an outcome."""
     return Answer(call, _outcomes(desk, broker, call, health), desk.now())
 

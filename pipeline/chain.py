@@ -6,7 +6,8 @@ from domain.commands import CommandKind
 
 INTAKE = ("validate", "risk", "margin", "route")
 OUTCOME = ("persist", "notify")
-FIRST = {CommandKind.PLACE: "validate"}
+CHANGES = ("cancel", "modify")
+FIRST = {CommandKind.PLACE: "validate", CommandKind.CANCEL: "cancel", CommandKind.MODIFY: "modify"}
 NOT_TAKEN = "validate"  # the way back: what a broker provably hasn't taken, and may go to another one
 
 QUEUE_PREFIX = "oc.v2."  # the version moves when a queue's arguments do: they are fixed at its creation
@@ -14,6 +15,16 @@ QUEUE_PREFIX = "oc.v2."  # the version moves when a queue's arguments do: they a
 
 def dispatch_stage(broker: str) -> str:
     return f"dispatch.{broker}"
+
+
+def change_stage(broker: str, kind: CommandKind) -> str:
+    """Where the calls for modifies or cancels at one broker are made; each has a queue of its own, that none waits for a place."""
+    return f"dispatch.{broker}.{kind.lower()}"
+
+
+def is_change_stage(stage: str) -> bool:
+    """Whether the stage works on modifies or cancels, and not on placements."""
+    return stage in CHANGES or stage.endswith((".cancel", ".modify"))
 
 
 def reports_stage(broker: str) -> str:
@@ -31,4 +42,13 @@ def queue_of(stage: str) -> str:
 
 
 def all_stages(brokers: tuple[str, ...]) -> tuple[str, ...]:
-    return (*INTAKE, *(dispatch_stage(broker) for broker in brokers), *OUTCOME)
+    calls = (
+        stage
+        for broker in brokers
+        for stage in (
+            dispatch_stage(broker),
+            change_stage(broker, CommandKind.CANCEL),
+            change_stage(broker, CommandKind.MODIFY),
+        )
+    )
+    return (*INTAKE, *CHANGES, *calls, *OUTCOME)

@@ -31,8 +31,8 @@ class Portion:
 class Portions:
     """`windows` are the seconds of the broker's rate windows; without a budget everything due may go."""
 
-    def __init__(self, stage: str, windows: Sequence[int], budget: RateBudget | None) -> None:
-        self._stage, self._windows, self._budget = stage, windows, budget
+    def __init__(self, stage: str, windows: Sequence[int], budget: RateBudget | None, *, urgent: bool = False) -> None:
+        self._stage, self._windows, self._budget, self._urgent = stage, windows, budget, urgent
 
     def take(self, unit: Unit, limit: int, *, since: datetime, now: datetime) -> Portion:
         """Claim at most `limit` commands that fell due after `since`, oldest first; their tokens are taken."""
@@ -53,7 +53,7 @@ class Portions:
         if self._budget is None:
             return None
         (order,) = orders.lock(unit, [command.order_id]).values()
-        grant = self._budget.take(order.account_id or "", 1)
+        grant = self._budget.take(order.account_id or "", 1, urgent=self._urgent)
         return None if grant.count else grant.wait_s
 
     def _grant(
@@ -78,7 +78,7 @@ class Portions:
                 if wanted <= 0:
                     break
                 asked.add(account_id)
-                grant = budget.take(account_id, wanted)
+                grant = budget.take(account_id, wanted, urgent=self._urgent)
                 if grant.forgotten:
                     # Redis knows nothing of this account's day: the record does.
                     budget.remember(account_id, attempts.count_sent(unit, account_id, self._windows, now))

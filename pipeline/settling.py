@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Generic, Protocol, TypeVar
 
 import psycopg
 
@@ -20,7 +21,7 @@ from domain.errors import StoreAway
 from domain.orders import Order
 from domain.outcomes import Accepted, Outcome, Unknown
 from pipeline.batch import Batch
-from pipeline.calls import Answer
+from pipeline.calls import Answer, AnyCall, Call
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.reports import late_answers
@@ -35,22 +36,31 @@ GATHER_S = 0.003  # answers that come so close together are written down togethe
 RETRY_FIRST_S, RETRY_MAX_S = 0.05, 2.0
 
 _End = tuple[str, int, Outcome, datetime]  # order id, fence, what came of the call, when
-_Settle = Callable[[Order, Command, Outcome, Batch, WayBack], None]
+_Judge = Callable[[Order, Command, Outcome, Batch, WayBack], None]
+_C = TypeVar("_C", bound=AnyCall)
 
 
-class Settler:
+class Settle(Protocol[_C]):
+    """Writes answers down; `known` are their orders as the first step has committed them, or nothing."""
+
+    def __call__(self, desk: Desk, answers: Sequence[Answer[_C]], known: Mapping[str, Order]) -> None: ...
+
+
+class Settler(Generic[_C]):
     """One thread that writes down the answers of one dispatcher's calls, those that come together at once.
 
     `busy` says how many calls are under way; `written` is told how many answers have been written down.
     """
 
-    def __init__(self, desk: Desk, name: str, busy: Callable[[], int], written: Callable[[int], None]) -> None:
-        self._desk, self._busy, self._written = desk, busy, written
-        self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
+    def __init__(
+        self, desk: Desk, name: str, busy: Callable[[], int], written: Callable[[int], None], settle: Settle[_C]
+    ) -> None:
+        self._desk, self._busy, self._written, self._write_down = desk, busy, written, settle
+        self._answers: queue.SimpleQueue[Answer[_C] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def hand_over(self, answer: Answer) -> None:
+    def hand_over(self, answer: Answer[_C]) -> None:
         self._answers.put(answer)
 
     def stop(self, timeout_s: float) -> None:
@@ -65,7 +75,7 @@ class Settler:
             if is_last:
                 return
 
-    def _gather(self, first: Answer) -> tuple[list[Answer], bool]:
+    def _gather(self, first: Answer[_C]) -> tuple[list[Answer[_C]], bool]:
         """The answer with those that come within a moment of it, if any calls are under way; and whether to end."""
         answers = [first]
         deadline = time.monotonic() + GATHER_S
@@ -79,13 +89,13 @@ class Settler:
             answers.append(another)
         return answers, False
 
-    def _settle(self, answers: Sequence[Answer]) -> None:
+    def _settle(self, answers: Sequence[Answer[_C]]) -> None:
         """Tried until the record takes it or the process ends: an outcome is never thrown away."""
         wait_s = RETRY_FIRST_S
         known = {order.id: order for answer in answers for order in answer.call.orders}
         while True:
             try:
-                settle_answers(self._desk, answers, known)
+                self._write_down(self._desk, answers, known)
                 break
             except (StoreAway, psycopg.OperationalError) as error:
                 log.warning("outcomes of %d calls wait for the database: %s", len(answers), error)
@@ -102,7 +112,7 @@ class Settler:
         self._written(len(answers))
 
 
-def settle_answers(desk: Desk, answers: Sequence[Answer], known: Mapping[str, Order]) -> None:
+def settle_answers(desk: Desk, answers: Sequence[Answer[Call]], known: Mapping[str, Order]) -> None:
     """Write down outcomes and states in one transaction; where persist can't judge, the outcomes alone, for its next try.
 
     `known` are the orders as the first step has committed them, so that they need not be read again; or nothing.
@@ -121,7 +131,7 @@ def settle_answers(desk: Desk, answers: Sequence[Answer], known: Mapping[str, Or
         _write_down(desk, ends, _leave_to_persist, {})
 
 
-def _write_down(desk: Desk, ends: Sequence[_End], settle: _Settle, known: Mapping[str, Order]) -> None:
+def _write_down(desk: Desk, ends: Sequence[_End], settle: _Judge, known: Mapping[str, Order]) -> None:
     outcomes = {order_id: outcome for order_id, _, outcome, _ in ends}
     batch, way = Batch(at=desk.now()), way_back(desk)
     with desk.store.unit() as unit:
@@ -154,6 +164,6 @@ def _leave_to_persist(order: Order, command: Command, outcome: Outcome, batch: B
     batch.wakes.add("persist")
 
 
-def unwritable(answer: Answer) -> Answer:
+def unwritable(answer: Answer[_C]) -> Answer[_C]:
     """The answer as words: what can't be written down as it is must not keep its slot for ever."""
     return replace(answer, outcomes=tuple(Unknown(f"not to be written down: {told!r}") for told in answer.outcomes))

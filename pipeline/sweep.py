@@ -11,7 +11,7 @@ from functools import partial
 from domain.commands import CommandState
 from domain.errors import StoreAway
 from pipeline.batch import Batch
-from pipeline.chain import queue_of, reconcile_stage, reports_stage
+from pipeline.chain import is_change_stage, queue_of, reconcile_stage, reports_stage
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.news import tell
@@ -99,7 +99,7 @@ class Sweep:
             crash("sweep.leases.before_commit")
         if expired:
             log.warning("%d leases at %s ended without an outcome", expired, stage)
-            self._desk.wakeups.wake("persist")
+            self._desk.wakeups.wake("persist" if not is_change_stage(stage) else stage.rpartition(".")[2])
 
     def _wake_for_reports(self) -> None:
         with self._desk.store.unit() as unit:
@@ -150,7 +150,7 @@ class Sweep:
             claims = commands.open_claims(unit, older_than_s=CLAIM_AGE_S)
         for claim_id, worker, stage, order_ids in claims:
             with self._desk.store.unit() as unit:
-                dead = commands.count_death(unit, claim_id, stage, order_ids)
+                dead = commands.count_death(unit, claim_id, stage, order_ids, is_change=is_change_stage(stage))
                 if dead is None:
                     continue
                 log.error("worker %s died with %d commands at %s", worker, len(dead), stage)

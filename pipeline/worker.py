@@ -17,6 +17,7 @@ import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.worker import Worker
 
+from domain.commands import CommandKind
 from pipeline import logs
 from pipeline.books import BookReader
 from pipeline.chain import OUTCOME, dispatch_stage, queue_of, reconcile_stage, reports_stage
@@ -42,11 +43,11 @@ def main(arguments: list[str]) -> int:
     logs.begin()
     match arguments:
         case ["intake"]:
-            return run("intake", intake_handlers, threads=int(os.environ.get("INTAKE_THREADS", "2")))
+            return run("intake", intake_handlers, threads=int(os.environ.get("INTAKE_THREADS", "3")))
         case ["outcome"]:
             return run("outcome", outcome_handlers, threads=int(os.environ.get("OUTCOME_THREADS", "2")))
         case ["dispatch", broker]:
-            return run(f"dispatch-{broker}", lambda desk: dispatch_handlers(desk, broker), threads=3)
+            return run(f"dispatch-{broker}", lambda desk: dispatch_handlers(desk, broker), threads=4)
     print("usage: python -m pipeline.worker intake | outcome | dispatch BROKER", file=sys.stderr)
     return 2
 
@@ -97,11 +98,13 @@ def finish(worker: Worker, stop_handlers: Callable[[], None]) -> None:
 
 
 def intake_handlers(desk: Desk) -> tuple[dict[str, Handler], Callable[[], None]]:
+    from pipeline.changes import ChangeGroup
     from pipeline.intake_group import IntakeGroup
     from pipeline.steps import STEPS
 
-    group = IntakeGroup(desk, STEPS)
-    return {stage: _engine_handler(desk, group, stage) for stage in group.policies}, lambda: None
+    groups = IntakeGroup(desk, STEPS), ChangeGroup(desk)
+    handlers = {stage: _engine_handler(desk, group, stage) for group in groups for stage in group.policies}
+    return handlers, lambda: None
 
 
 def outcome_handlers(desk: Desk) -> tuple[dict[str, Handler], Callable[[], None]]:
@@ -122,6 +125,7 @@ def dispatch_handlers(desk: Desk, broker: str) -> tuple[dict[str, Handler], Call
     from brokers import transport
     from brokers.health import Health
     from pipeline.reconcile import Reconciler
+    from pipeline.stages.change import Changer
     from pipeline.stages.dispatch import Dispatcher
 
     health = Health(desk.redis)
@@ -130,6 +134,9 @@ def dispatch_handlers(desk: Desk, broker: str) -> tuple[dict[str, Handler], Call
     able = desk.adapters[broker].capabilities
     order_budget = _budget(desk, broker, able.order_windows, "order")
     dispatcher = Dispatcher(desk, broker, order_budget, health)
+    changers = [
+        Changer(desk, broker, kind, order_budget, health) for kind in (CommandKind.CANCEL, CommandKind.MODIFY)
+    ]
     read_budget = _budget(desk, broker, able.read_windows, "read")
     reader = BookReader(desk, broker, read_budget, order_budget)
     reconciler = Reconciler(desk, broker, read_budget)
@@ -142,10 +149,14 @@ def dispatch_handlers(desk: Desk, broker: str) -> tuple[dict[str, Handler], Call
 
     def stop() -> None:
         reader.stop()
+        deadline = time.monotonic() + STOP_S
         dispatcher.stop(STOP_S)
+        for changer in changers:
+            changer.stop(max(0.1, deadline - time.monotonic()))
 
     handlers: dict[str, Handler] = {
         dispatch_stage(broker): dispatcher.pump,
+        **{changer.stage: changer.pump for changer in changers},
         reports_stage(broker): read_books,
         reconcile_stage(broker): reconciler.run,
     }

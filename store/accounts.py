@@ -100,13 +100,16 @@ class ToRead:
     is_alive: bool  # its session
     is_searched: bool  # an order of it is looked for
     has_twins: bool  # an order with the tag of another was seen, there or anywhere
+    is_changing: bool  # a modify or a cancel waits for what the book shows
 
 
 def to_read(unit: Unit, broker: str, now: datetime) -> list[ToRead]:
     """The broker's accounts with live orders, with one that went elsewhere, or with fills whose trades aren't read."""
     rows = unit.rows(
         "select a.id, a.session = 'ALIVE', exists (select from searches s where s.account_id = a.id),"
-        " exists (select from strays t where t.closed_at is null and t.kind = 'TWIN')"
+        " exists (select from strays t where t.closed_at is null and t.kind = 'TWIN'),"
+        " exists (select from commands c join orders o on o.id = c.order_id"
+        "         where c.seq > 0 and c.done_at is null and o.account_id = a.id)"
         " from accounts a left join watches w on w.account_id = a.id and w.until > %s"
         " where a.broker = %s and (a.open_orders > 0 or w.account_id is not null"
         " or exists (select from awaited_trades t where t.account_id = a.id)) order by a.id",

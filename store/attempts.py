@@ -26,12 +26,14 @@ class Attempt:
     request: dict[str, Any]
     started_at: datetime
     lease_until: datetime
+    kind: str = "PLACE"  # the instruction that the call carries
 
 
 _INSERT = """
-insert into attempts (order_id, number, call_id, broker, account_id, tag, fence, request, started_at, lease_until)
+insert into attempts (order_id, number, call_id, broker, account_id, tag, fence, request, started_at, lease_until,
+    kind)
 select * from unnest(%s::uuid[], %s::int[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::int[], %s::json[],
-                     %s::timestamptz[], %s::timestamptz[])
+                     %s::timestamptz[], %s::timestamptz[], %s::text[])
 """
 
 
@@ -49,6 +51,7 @@ def insert(unit: Unit, attempts: Sequence[Attempt]) -> None:
             text_array([dump(attempt.request) for attempt in attempts]),
             array([attempt.started_at.isoformat() for attempt in attempts]),
             array([attempt.lease_until.isoformat() for attempt in attempts]),
+            array([attempt.kind for attempt in attempts]),
         ),
     )
 

@@ -150,6 +150,27 @@ def lock_answered(unit: Unit, keys: Sequence[tuple[str, int, bool]]) -> list[Com
     ]
 
 
+def lock_changing(unit: Unit, keys: Sequence[tuple[str, int, int]]) -> list[Command]:
+    """Lock those modifies and cancels whose call of this fence is under way, by (order_id, seq, fence)."""
+    rows = unit.rows(
+        f"select {', '.join(f'c.{column}' for column in _COLUMNS.split(', '))}"  # noqa: S608
+        " from unnest(%s::uuid[], %s::int[], %s::int[]) as v (order_id, seq, fence)"
+        " join commands c on c.order_id = v.order_id and c.seq = v.seq and c.fence = v.fence where c.state = 'SENDING'"
+        " order by c.order_id, c.seq for update of c",
+        (array([key[0] for key in keys]), array([key[1] for key in keys]), array([key[2] for key in keys])),
+    )
+    return [_command(row) for row in rows]
+
+
+def lock_free(unit: Unit, order_ids: Sequence[str]) -> dict[str, Command]:
+    """The orders' placements that nobody holds, locked. For whoever holds the orders already: it must not wait here."""
+    rows = unit.rows(
+        f"select {_COLUMNS} from commands where order_id = any(%s::uuid[]) and seq = 0 for update skip locked",  # noqa: S608
+        (array(order_ids),),
+    )
+    return {row[0]: _command(row) for row in rows}
+
+
 def insert_placements(unit: Unit, order_ids: Sequence[str], stage: str, at: datetime) -> None:
     unit.run(
         "insert into commands (order_id, seq, kind, stage, state, due_at)"
@@ -190,9 +211,13 @@ def are_due(unit: Unit, stages: Sequence[str], now: datetime, count: int) -> boo
 
 
 def expire_leases(unit: Unit, stage: str, now: datetime) -> int:
-    """Hand to persist what is still being sent though its lease is over; gives how many."""
+    """Hand on what is still being sent though its lease is over; gives how many.
+
+    A placement goes to persist, a modify or cancel back to its first stage: there its end is unknown.
+    """
     return unit.run(
-        "update commands set stage = 'persist', state = 'READY', due_at = %s where (order_id, seq) in ("
+        "update commands set stage = case kind when 'PLACE' then 'persist' else lower(kind) end, state = 'READY', due_at = %s"
+        " where (order_id, seq) in ("
         " select order_id, seq from commands where stage = %s and live and state = 'SENDING' and lease_until <= %s"
         " limit 500 for update skip locked)",
         (now, stage, now),
@@ -236,17 +261,20 @@ def open_claims(unit: Unit, *, older_than_s: float) -> list[tuple[int, str, str,
     return [(claim_id, worker, stage, list(order_ids)) for claim_id, worker, stage, order_ids in rows]
 
 
-def count_death(unit: Unit, claim_id: int, stage: str, order_ids: Sequence[str]) -> list[Command] | None:
+def count_death(
+    unit: Unit, claim_id: int, stage: str, order_ids: Sequence[str], *, is_change: bool = False
+) -> list[Command] | None:
     """Close a claim whose rows nobody holds, with one more death for each command still at its stage.
 
-    None where the rows are locked (its worker is at work) or the claim is closed already.
+    `is_change`: the claim is of modifies or cancels. None where the rows are locked (its worker is at work) or the claim is closed already.
     """
+    which = "order_id = any(%s::uuid[]) and seq > 0" if is_change else "order_id = any(%s::uuid[]) and seq = 0"
     rows = unit.rows(
-        f"select {_COLUMNS} from commands where order_id = any(%s::uuid[]) and seq = 0 order by order_id"  # noqa: S608
-        " for update skip locked",
+        f"select {_COLUMNS} from commands where {which} order by order_id for update skip locked",  # noqa: S608
         (array(order_ids),),
     )
-    if len(rows) < len(order_ids) or not unit.run("delete from claims where id = %s", (claim_id,)):
+    all_of_them = unit.rows(f"select count(*) from commands where {which}", (array(order_ids),))[0][0]  # noqa: S608
+    if len(rows) < all_of_them or not unit.run("delete from claims where id = %s", (claim_id,)):
         return None
     dead = [command for row in rows if (command := _command(row)).stage == stage and command.state == "READY"]
     for command in dead:

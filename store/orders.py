@@ -18,7 +18,7 @@ COLUMNS = (
     "id, intent_id, parent_id, slices, line, correlation_id, user_id, instrument, side, quantity, product, order_type, validity, price,"
     " trigger_price, disclosed_quantity, market_protection, wanted_broker, wanted_account, strategy, tag, broker_tag,"
     " broker, account_id, broker_order_id, state, last_seq, version, filled_quantity, average_price, reason_code,"
-    " reason, blocked_paise, exposure_paise, cancel_requested, accepted_at, send_before"
+    " reason, blocked_paise, exposure_paise, cancel_requested, accepted_at, send_before, changing, modifies"
 )
 _SIDES = {member.value: member for member in Side}
 _PRODUCTS = {member.value: member for member in Product}
@@ -60,7 +60,7 @@ def from_row(row: tuple[Any, ...]) -> Order:
     (order_id, intent_id, parent_id, slices, line, correlation_id, user_id, instrument, side, quantity, product, order_type, validity,
      price, trigger_price, disclosed, protection, wanted_broker, wanted_account, strategy, tag, broker_tag, broker,
      account_id, broker_order_id, state, last_seq, version, filled, average, reason_code, reason, blocked, exposure,
-     cancel_requested, accepted_at, send_before) = row  # fmt: skip
+     cancel_requested, accepted_at, send_before, changing, modifies) = row  # fmt: skip
     return Order(
         id=order_id,
         intent_id=intent_id,
@@ -99,6 +99,8 @@ def from_row(row: tuple[Any, ...]) -> Order:
         cancel_requested=cancel_requested,
         accepted_at=accepted_at,
         send_before=send_before,
+        changing=changing,
+        modifies=modifies,
     )
 
 
@@ -121,6 +123,8 @@ _CHANGEABLE = {
     "blocked_paise": "bigint",
     "exposure_paise": "bigint",
     "slices": "int",
+    "changing": "int",
+    "modifies": "int",
 }
 
 

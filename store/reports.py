@@ -58,6 +58,15 @@ def claim(unit: Unit, now: datetime, limit: int) -> list[tuple[str, bytes, str, 
     return [(order_id, bytes(digest), source, body) for order_id, digest, source, body in rows]
 
 
+def waiting_of(unit: Unit, order_ids: Sequence[str]) -> set[str]:
+    """Those of the orders of which something was told that nobody has applied yet."""
+    rows = unit.rows(
+        "select distinct order_id from reports where order_id = any(%s::uuid[]) and applied_at is null",
+        (array(order_ids),),
+    )
+    return {row[0] for row in rows}
+
+
 def close(unit: Unit, keys: Sequence[tuple[str, bytes]], at: datetime) -> None:
     unit.run(
         "update reports r set applied_at = %s from unnest(%s::uuid[], %s::text[]) as v (order_id, digest)"

@@ -89,6 +89,7 @@ intents = Table(
     Column("order_ids", ARRAY(_ID), nullable=False),
     Column("accepted_at", _MOMENT, nullable=False),
     Column("window_until", _MOMENT, nullable=False),
+    Column("answer", JSON),
     UniqueConstraint("user_id", "idempotency_key"),
 )
 
@@ -133,6 +134,8 @@ orders = Table(
     Column("accepted_at", _MOMENT, nullable=False),
     Column("send_before", _MOMENT, nullable=False),
     Column("updated_at", _MOMENT, nullable=False),
+    Column("changing", Integer, nullable=False),
+    Column("modifies", Integer, nullable=False),
 )
 
 commands = Table(
@@ -152,6 +155,31 @@ commands = Table(
     Column("fence", Integer, nullable=False),
     Column("buried_at", _MOMENT),
     Column("done_at", _MOMENT),
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("order_id", _ID, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("intent_id", _ID, nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("wanted", JSON, nullable=False),
+    Column("asked_at", _MOMENT, nullable=False),
+    Column("told", Text),
+    Column("told_detail", Text),
+    Column("proof_from", _MOMENT),
+    Column("result", Text),
+    Column("reason_code", Text),
+    Column("reason", Text),
+    Column("settled_at", _MOMENT),
+)
+
+book_reads = Table(
+    "book_reads",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("began_at", _MOMENT, nullable=False),
 )
 
 claims = Table(
@@ -193,6 +221,7 @@ attempts = Table(
     Column("outcome", Text),
     Column("response", JSON),
     Column("ended_at", _MOMENT),
+    Column("kind", Text, nullable=False),
 )
 
 reports = Table(

@@ -1,0 +1,139 @@
+"""Changes: modifies and cancels of orders that are there already, decided under the order's lock.
+
+A cancel of what was not sent ends here, without a broker. One of what is at the broker goes to its dispatch, comes
+back with the answer, and waits for the book: an answer is no proof, and what the book shows is what is told. It is asked
+again only after a read of the book that began later and still shows the order live; a modify is never repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from domain.changes import Change, Result, Told, result_of_end
+from domain.commands import Command, CommandKind
+from domain.events import EventType, Source, advance
+from domain.lifecycle import AT_BROKER, TERMINAL, UNSENT, OrderState
+from domain.orders import Order
+from pipeline.batch import Batch
+from pipeline.chain import change_stage
+from pipeline.desk import Desk
+from pipeline.stage import Policy
+from store import changes, commands, reports
+from store.unit import Unit
+
+LOOK_AGAIN = timedelta(milliseconds=100)  # where another worker holds the placement: it sees the request itself
+WAIT_FIRST, WAIT_MAX = timedelta(milliseconds=500), timedelta(seconds=15)
+BOOK_EVERY = timedelta(seconds=2.6)  # a live account's book is read about so often
+
+
+class ChangeGroup:
+    """The stages `cancel` and `modify`: what to do next about each change, in one transaction for the batch."""
+
+    policies: Mapping[str, Policy] = MappingProxyType(
+        {"cancel": Policy(10, (200, 10_000)), "modify": Policy(10, (200, 10_000))}
+    )
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def decide(self, unit: Unit, claimed: Sequence[Command], held: Mapping[str, Order], batch: Batch) -> None:
+        found = changes.of(unit, [(command.order_id, command.seq) for command in claimed])
+        unsent = [order.id for order in held.values() if order.state in UNSENT]
+        placements = commands.lock_free(unit, unsent) if unsent else {}
+        waiting = reports.waiting_of(unit, list(held))
+        reads = changes.reads_of(unit, sorted({order.account_id for order in held.values() if order.account_id}))
+        for command in claimed:
+            order, change = held[command.order_id], found[command.order_id, command.seq]
+            batch.hold(order)
+            # What its book has shown may wait to be applied: until then nobody knows what a read has shown.
+            read_at = None if order.id in waiting else reads.get(order.account_id or "")
+            try:
+                if command.kind is CommandKind.CANCEL:
+                    decide_cancel(order, command, change, placements.get(order.id), read_at, batch)
+            except Exception as error:  # noqa: BLE001 - one order's failure is its own
+                batch.failures[order.id] = error
+                continue
+            batch.commands.append(command)
+            batch.changes.append(change)
+            batch.news.add(change.intent_id)
+
+
+def decide_cancel(
+    order: Order, command: Command, change: Change, placement: Command | None, read_at: datetime | None, batch: Batch
+) -> None:
+    """What follows for one cancel. `placement` is the order's own command, if it could be had; `read_at` its book's."""
+    if order.state in TERMINAL:
+        finish(order, command, change, result_of_end(order.state, cancel=True), batch)
+    elif order.is_parent:
+        wait(command, change, batch)  # its slices have cancels of their own, and it is their sum
+    elif order.state in UNSENT:
+        if placement is None:
+            command.due_at = batch.at + LOOK_AGAIN
+            batch.later[command.stage] = LOOK_AGAIN.total_seconds()
+            return
+        _cancel_unsent(order, placement, change, batch)
+        finish(order, command, change, Result.CANCELLED, batch)
+    elif order.state not in AT_BROKER or order.broker is None or order.broker_order_id is None:
+        wait(command, change, batch)  # its call is under way, or nobody knows what came of it
+    elif change.told in (None, Told.NOT_SENT) or (is_shown(change, read_at) and change.told is not Told.REFUSED):
+        send(order, command, batch)
+    elif is_shown(change, read_at):
+        finish(order, command, change, Result.REFUSED, batch, code="BROKER_REFUSED", reason=change.told_detail)
+    else:
+        wait(command, change, batch, order=order)
+
+
+def is_shown(change: Change, read_at: datetime | None) -> bool:
+    """Whether the order, as it stands, shows what the change's newest call has brought about."""
+    return change.proof_from is not None and read_at is not None and read_at > change.proof_from
+
+
+def send(order: Order, command: Command, batch: Batch) -> None:
+    stage = change_stage(order.broker or "", command.kind)
+    command.go_to(stage, batch.at)
+    batch.wakes.add(stage)
+
+
+def wait(command: Command, change: Change, batch: Batch, *, order: Order | None = None) -> None:
+    """Look again: at once when something comes of the order, else after a while that grows.
+
+    With the order: once its book has been read late enough to tell.
+    """
+    pause = min(WAIT_MAX, max(WAIT_FIRST, (batch.at - change.asked_at) / 2))
+    command.due_at = batch.at + pause
+    if order is not None and change.proof_from is not None:
+        command.due_at = max(batch.at + WAIT_FIRST, min(command.due_at, change.proof_from + BOOK_EVERY))
+        if order.broker is not None:
+            batch.books.add(order.broker)
+    stage = command.stage
+    pause_s = (command.due_at - batch.at).total_seconds()
+    batch.later[stage] = min(pause_s, batch.later.get(stage, pause_s))
+
+
+def finish(
+    order: Order,
+    command: Command,
+    change: Change,
+    result: Result,
+    batch: Batch,
+    *,
+    code: str | None = None,
+    reason: str | None = None,
+) -> None:
+    """The last word on a change; the order itself is as its events say."""
+    change.settle(result, batch.at, code=code, reason=reason)
+    command.finish("notify", batch.at)
+    order.changing = max(0, order.changing - 1)
+    batch.touch(order, "changing")
+    batch.news.add(order.intent_id)
+
+
+def _cancel_unsent(order: Order, placement: Command, change: Change, batch: Batch) -> None:
+    code, reason = change.wanted.get("code", "CANCELLED_UNSENT"), change.wanted.get("reason")
+    changed = {"reason_code": code, "reason": reason or "cancelled before it was sent"}
+    event = advance(order, EventType.CANCELLED, Source.PIPELINE, batch.at, state=OrderState.CANCELLED, changes=changed)
+    batch.change(order, event)
+    placement.finish("notify", batch.at)
+    batch.commands.append(placement)

@@ -1,0 +1,138 @@
+"""Changes: the rows beside MODIFY and CANCEL commands, and the reads of books that they wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from domain.changes import Change, Result, Told
+from domain.commands import CommandKind
+from store.json import dump
+from store.unit import Unit, array, text_array
+
+_COLUMNS = (
+    "order_id, seq, intent_id, line, wanted, asked_at, told, told_detail, proof_from, result, reason_code, reason,"
+    " settled_at"
+)
+
+_INSERT = """
+with given as (
+    select v.*, coalesce((select max(c.seq) from commands c where c.order_id = v.order_id), 0) + 1 as seq
+    from unnest(%s::uuid[], %s::int[], %s::json[], %s::timestamptz[]) as v (order_id, line, wanted, due_at)
+), made as (
+    insert into commands (order_id, seq, kind, stage, state, due_at)
+    select order_id, seq, %s, %s, 'READY', due_at from given
+)
+insert into changes (order_id, seq, intent_id, line, wanted, asked_at)
+select order_id, seq, %s, line, wanted, %s from given
+"""
+
+
+def insert(
+    unit: Unit,
+    kind: CommandKind,
+    stage: str,
+    intent_id: str,
+    entries: Sequence[tuple[str, int, object, datetime]],
+    at: datetime,
+) -> None:
+    """A command with its change for each (order, line, wanted, due at). The orders' rows must be locked: that gives the seq."""
+    unit.run(
+        _INSERT,
+        (
+            array([order_id for order_id, *_ in entries]),
+            array([line for _, line, *_ in entries]),
+            text_array([dump(wanted) for *_, wanted, _ in entries]),
+            array([due_at.isoformat() for *_, due_at in entries]),
+            kind,
+            stage,
+            intent_id,
+            at,
+        ),
+    )
+
+
+def of(unit: Unit, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Change]:
+    """The changes of these commands, by (order, seq). Whoever holds a command's lock holds its change."""
+    rows = unit.rows(
+        f"select {_COLUMNS} from changes where (order_id, seq) in (select * from unnest(%s::uuid[], %s::int[]))",  # noqa: S608
+        (array([key[0] for key in keys]), array([key[1] for key in keys])),
+    )
+    return {(row[0], row[1]): _change(row) for row in rows}
+
+
+_SAVE = """
+update changes c set told = v.told, told_detail = v.told_detail, proof_from = v.proof_from, result = v.result,
+    reason_code = v.reason_code, reason = v.reason, settled_at = v.settled_at
+from unnest(%s::uuid[], %s::int[], %s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::text[], %s::text[],
+            %s::timestamptz[])
+    as v (order_id, seq, told, told_detail, proof_from, result, reason_code, reason, settled_at)
+where c.order_id = v.order_id and c.seq = v.seq
+"""
+
+
+def save(unit: Unit, changes: Sequence[Change]) -> None:
+    """Write back what came of changes whose commands are locked."""
+    unit.run(
+        _SAVE,
+        (
+            array([change.order_id for change in changes]),
+            array([change.seq for change in changes]),
+            array([change.told for change in changes]),
+            text_array([change.told_detail for change in changes]),
+            array([change.proof_from and change.proof_from.isoformat() for change in changes]),
+            array([change.result for change in changes]),
+            text_array([change.reason_code for change in changes]),
+            text_array([change.reason for change in changes]),
+            array([change.settled_at and change.settled_at.isoformat() for change in changes]),
+        ),
+    )
+
+
+def hasten(unit: Unit, order_ids: Sequence[str], at: datetime) -> None:
+    """Something came of these orders: their changes that wait are due now.
+
+    One that is in a worker's hands is passed over: it waits for the order's lock, and sees what is written here.
+    """
+    unit.run(
+        "update commands set due_at = %s where (order_id, seq) in (select order_id, seq from commands"
+        " where order_id = any(%s::uuid[]) and seq > 0 and done_at is null and state = 'READY' and due_at > %s"
+        " for update skip locked)",
+        (at, array(order_ids), at),
+    )
+
+
+def note_read(unit: Unit, account_id: str, began_at: datetime) -> None:
+    """The account's book was read, completely; the read began then."""
+    unit.run(
+        "insert into book_reads (account_id, began_at) values (%s, %s) on conflict (account_id) do update"
+        " set began_at = greatest(book_reads.began_at, excluded.began_at)",
+        (account_id, began_at),
+    )
+
+
+def reads_of(unit: Unit, account_ids: Sequence[str]) -> dict[str, datetime]:
+    """When the newest complete read of each of these accounts' books began."""
+    return dict(
+        unit.rows("select account_id, began_at from book_reads where account_id = any(%s)", (list(account_ids),))
+    )
+
+
+def _change(row: tuple[Any, ...]) -> Change:
+    (order_id, seq, intent_id, line, wanted, asked_at, told, told_detail, proof_from, result, code, reason, at) = row
+    return Change(
+        order_id=order_id,
+        seq=seq,
+        intent_id=intent_id,
+        line=line,
+        wanted=wanted,
+        asked_at=asked_at,
+        told=Told(told) if told else None,
+        told_detail=told_detail,
+        proof_from=proof_from,
+        result=Result(result) if result else None,
+        reason_code=code,
+        reason=reason,
+        settled_at=at,
+    )
