@@ -21,8 +21,8 @@ from domain.orders import OrderType, Product, Side, Validity
 QUANTITY_MAX = 10_000_000
 PRICE_MAX = Decimal("99999999.9999")
 
-_Word = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:\-]*$")]
-_Key = Annotated[str, StringConstraints(min_length=3, max_length=64, pattern=r"^[A-Z]{2,5}:[A-Z0-9][A-Z0-9&._\-]*$")]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:\-]*$")]
+InstrumentKey = Annotated[str, StringConstraints(min_length=3, max_length=64, pattern=r"^[A-Z]{2,5}:[A-Z0-9][A-Z0-9&._\-]*$")]
 _PLAIN_DECIMAL = re.compile(r"-?[0-9]{1,32}(\.[0-9]{1,32})?")
 
 
@@ -55,7 +55,7 @@ Price = Annotated[
         maximum=99999999.9999,
     ),
 ]
-_Percent = Annotated[
+Percent = Annotated[
     Decimal,
     Field(ge=-1, le=100, max_digits=5, decimal_places=2),
     BeforeValidator(_plainly_written),
@@ -74,10 +74,10 @@ class _Wire(BaseModel):
 class OrderLine(_Wire):
     """One order of a place intent, in the client's words."""
 
-    correlation_id: _Word
+    correlation_id: Word
     """Your own name for this line, unique in its request; results carry it."""
 
-    instrument: _Key
+    instrument: InstrumentKey
     """`EXCHANGE:TRADINGSYMBOL`."""
 
     side: Side
@@ -93,15 +93,15 @@ class OrderLine(_Wire):
     """Rupees, for SL and SL-M."""
 
     validity: Validity = Validity.DAY
-    broker: _Word | None = None
+    broker: Word | None = None
     """The broker to use; without it the coordinator chooses, and may choose another where this is safe."""
 
-    account: _Word | None = None
-    strategy: _Word | None = None
+    account: Word | None = None
+    strategy: Word | None = None
     disclosed_quantity: Annotated[int, Field(strict=True, ge=0, le=QUANTITY_MAX)] = 0
     """How much of it the market is shown; 0 shows all."""
 
-    market_protection: _Percent | None = None
+    market_protection: Percent | None = None
     """Percent from the last price that a MARKET or SL-M order may go; -1 leaves it to the broker."""
 
     tag: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\x20-\x7e]+$")] | None = None

@@ -152,7 +152,7 @@ class Intake:
         drafts = {}
         for number, submission in enumerate(submissions):
             seconds = submission.request.max_unsent_sec or settings.max_unsent_s
-            made = _make_orders(self._desk.environment.installation, submission, now, now + timedelta(seconds=seconds))
+            made = make_orders(self._desk.environment.installation, submission, now, now + timedelta(seconds=seconds))
             drafts[number] = made
         numbers = sorted(drafts, key=lambda number: (submissions[number].user_id, submissions[number].idempotency_key))
         window_until = now + timedelta(seconds=settings.idempotency_window_s)
@@ -182,7 +182,7 @@ class Intake:
                     orders.insert(unit, stored_orders, now)
                     order_ids = [order.id for order in stored_orders]
                     commands.insert_placements(unit, order_ids, FIRST[CommandKind.PLACE], now)
-                    orders.append_events(unit, [_received(*pair) for pair in zip(stored_orders, lines, strict=True)])
+                    orders.append_events(unit, [received(*pair) for pair in zip(stored_orders, lines, strict=True)])
             crash("intake.before_commit")
         crash("intake.after_commit")
         if stored:
@@ -202,7 +202,7 @@ class Intake:
         return kept.acceptance
 
 
-def _make_orders(
+def make_orders(
     installation: str, submission: Submission, now: datetime, send_before: datetime
 ) -> tuple[Order, ...]:
     intent_id = new_id()
@@ -238,7 +238,7 @@ def _make_orders(
     return tuple(made)
 
 
-def _received(order: Order, line: OrderLine) -> Event:
+def received(order: Order, line: OrderLine) -> Event:
     terms = {
         "instrument": order.instrument,
         "quantity": order.quantity,
