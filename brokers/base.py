@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from domain.capabilities import Capabilities
 from domain.instruments import Instrument
 from domain.money import Money
 from domain.orders import Order
-from domain.outcomes import BookRow, Outcome, Unreadable
+from domain.outcomes import BookRow, Outcome, Refused, Unreadable
 from domain.positions import Position
 
 
@@ -32,6 +32,34 @@ class Line:
 
     order: Order
     instrument: Instrument
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One request that places, as it leaves. Headers that carry a secret stand apart, so that the others can be shown.
+
+    The transport adds what any request has: Host, Content-Length and Accept-Encoding.
+    """
+
+    lines: tuple[int, ...]  # which of the lines that were given, by their place among them
+    method: str
+    base_url: str
+    target: str  # path and query, escaped
+    headers: Mapping[str, str]
+    secret_headers: Mapping[str, str] = field(repr=False)
+    body: bytes
+
+    @property
+    def all_headers(self) -> dict[str, str]:
+        return {**self.secret_headers, **self.headers}
+
+
+@dataclass(frozen=True, slots=True)
+class Unsayable:
+    """A line for which the broker has no words: nothing is sent for it."""
+
+    line: int
+    refusal: Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +88,13 @@ class Adapter(Protocol):
 
     name: str
     capabilities: Capabilities
+
+    def payload(self, session: Session, lines: Sequence[Line]) -> Sequence[Payload | Unsayable]:
+        """What `place` would send first for these lines, and the lines that it can't say; sends nothing.
+
+        `place` itself sends what this gives: a preview can't differ from the truth.
+        """
+        ...
 
     def place(
         self, session: Session, lines: Sequence[Line], *, timeout_s: float, send_by: float | None = None

@@ -87,6 +87,7 @@ class Wire:
         if url.scheme not in ("http", "https") or not url.hostname or url.query or url.username:
             raise ValueError(f"{broker}: a base URL is http(s)://host[:port][/path], not {base_url!r}")
         self.broker = broker
+        self.base_url = base_url.rstrip("/")
         self._scheme, self._hostname, self._port = url.scheme.encode(), url.hostname.encode("idna"), url.port
         self._host = url.netloc.encode("idna")
         self._path = url.path.rstrip("/")

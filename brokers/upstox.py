@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from brokers.answers import Unfit, dump_json, number_of, order_id_of
-from brokers.base import Funds, Hint, Line, Session
+from brokers.base import Funds, Hint, Line, Payload, Session, Unsayable
+from brokers.dialects import terms
 from brokers.dialects import upstox as words
 from brokers.dialects import upstox_errors as errors
 from brokers.dialects.books import book_of, positions_of, rows_of, traded, unreadable
@@ -55,27 +56,39 @@ class Upstox:
         wire = Wire(NAME, base_url)
         return cls(wire, wire if hft_url == base_url else Wire(NAME, hft_url))
 
-    def place(
-        self, session: Session, lines: Sequence[Line], *, timeout_s: float, send_by: float | None = None
-    ) -> Sequence[Outcome]:
+    def payload(self, session: Session, lines: Sequence[Line]) -> Sequence[Payload | Unsayable]:
         """One line on its own, more by a multi-place; its correlation ids are the orders' tags."""
         if len(lines) > self.capabilities.lines_per_call:
             raise ValueError(f"{len(lines)} lines in one call; {NAME} takes {self.capabilities.lines_per_call}")
-        deadline = Deadline.within(timeout_s, send_by=send_by)
-        outcomes: list[Outcome | None] = [None] * len(lines)
+        said: list[Payload | Unsayable] = []
         sayable: dict[int, dict[str, Any]] = {}
         for at, line in enumerate(lines):
             try:
                 sayable[at] = words.place_fields(line)
             except NotTranslatable as error:
-                outcomes[at] = error.refusal
+                said.append(Unsayable(at, error.refusal))
         if len(sayable) == 1:
             ((at, fields),) = sayable.items()
-            outcomes[at] = self._place_one(session, fields, deadline)
+            body = dump_json(fields).encode()
+            said.append(_payload((at,), self._hft.base_url, "/v3/order/place", session, body))
         elif sayable:
-            batch = outcomes_of_batch(list(sayable.values()), lambda body: self._place_batch(session, body, deadline))
-            for at, outcome in zip(sayable, batch, strict=True):
-                outcomes[at] = outcome
+            said.append(self._batch(session, sayable))
+        return said
+
+    def place(
+        self, session: Session, lines: Sequence[Line], *, timeout_s: float, send_by: float | None = None
+    ) -> Sequence[Outcome]:
+        deadline = Deadline.within(timeout_s, send_by=send_by)
+        outcomes: list[Outcome | None] = [None] * len(lines)
+        for said in self.payload(session, lines):
+            if isinstance(said, Unsayable):
+                outcomes[said.line] = said.refusal
+            elif len(said.lines) == 1:
+                outcomes[said.lines[0]] = _place_receipt(_send(self._hft, said, deadline))
+            else:
+                found = self._place_batch(session, {at: lines[at] for at in said.lines}, said, deadline)
+                for at, outcome in zip(said.lines, found, strict=True):
+                    outcomes[at] = outcome
         return [outcome or Unknown("no outcome was worked out") for outcome in outcomes]
 
     def modify(
@@ -156,23 +169,22 @@ class Upstox:
         broker_order_id = order_id_of(told.get("order_id"))
         return Hint(broker_order_id, verified=False) if broker_order_id else None
 
-    def _place_one(self, session: Session, fields: dict[str, Any], deadline: Deadline) -> Outcome:
-        body = dump_json(fields).encode()
-        answer = self._hft.call(
-            "place", "POST", "/v3/order/place", headers=_headers(session, body), content=body, deadline=deadline
-        )
-        match answer:
-            case Answered(status, {"status": "success", "data": {"order_ids": [order_id]}}) if 200 <= status < 300:
-                broker_order_id = order_id_of(order_id)
-                if broker_order_id is not None:
-                    return Accepted(broker_order_id)
-        return words.outcome_of_error(answer, errors.PLACE_ERRORS)
+    def _place_batch(
+        self, session: Session, lines: Mapping[int, Line], payload: Payload, deadline: Deadline
+    ) -> list[Outcome]:
+        by_tag = {terms.tag(line.order): at for at, line in lines.items()}
+        if len(by_tag) < len(lines):
+            raise ValueError("two lines of one call have the same tag")
 
-    def _place_batch(self, session: Session, fields: Sequence[Mapping[str, Any]], deadline: Deadline) -> Answer:
-        body = dump_json(fields).encode()
-        return self._wire.call(
-            "place", "POST", "/v2/order/multi/place", headers=_headers(session, body), content=body, deadline=deadline
-        )
+        def send_again(tags: Sequence[str]) -> Answer:
+            others = {by_tag[tag]: words.place_fields(lines[by_tag[tag]]) for tag in tags}
+            return _send(self._wire, self._batch(session, others), deadline)
+
+        return outcomes_of_batch(list(by_tag), _send(self._wire, payload, deadline), send_again)
+
+    def _batch(self, session: Session, fields: Mapping[int, Mapping[str, Any]]) -> Payload:
+        body = dump_json([{"correlation_id": line["tag"], **line} for line in fields.values()]).encode()
+        return _payload(tuple(fields), self._wire.base_url, "/v2/order/multi/place", session, body)
 
     def _read(self, operation: str, target: str, session: Session, deadline: Deadline) -> Any:
         answer = self._wire.call(
@@ -187,6 +199,27 @@ class Upstox:
             case Answered(200, {"status": "success", "data": data}):
                 return data
         raise unfit_read(words.outcome_of_error(answer, errors.READ_ERRORS))
+
+
+def _payload(lines: tuple[int, ...], base_url: str, target: str, session: Session, body: bytes) -> Payload:
+    headers = _headers(session, body)
+    secret = {"Authorization": headers.pop("Authorization")}
+    return Payload(lines, "POST", base_url, target, headers, secret, body)
+
+
+def _send(wire: Wire, payload: Payload, deadline: Deadline) -> Answer:
+    return wire.call(
+        "place", payload.method, payload.target, headers=payload.all_headers, content=payload.body, deadline=deadline
+    )
+
+
+def _place_receipt(answer: Answer) -> Outcome:
+    match answer:
+        case Answered(status, {"status": "success", "data": {"order_ids": [order_id]}}) if 200 <= status < 300:
+            broker_order_id = order_id_of(order_id)
+            if broker_order_id is not None:
+                return Accepted(broker_order_id)
+    return words.outcome_of_error(answer, errors.PLACE_ERRORS)
 
 
 def _receipt(answer: Answer, broker_order_id: str, table: errors.ErrorTable) -> Outcome:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from brokers.answers import Unfit, dump_form, number_of, order_id_of
-from brokers.base import Funds, Hint, Line, Session
+from brokers.base import Funds, Hint, Line, Payload, Session, Unsayable
 from brokers.dialects import zerodha as words
 from brokers.dialects.books import book_of, positions_of, rows_of, traded, unreadable
 from brokers.dialects.meanings import unfit_read
@@ -24,6 +24,7 @@ from domain.positions import Position
 
 NAME = "zerodha"
 BASE_URL = "https://api.kite.trade"
+FORM = "application/x-www-form-urlencoded"
 
 # Numbers of the documentation and its forum as of 2026; before, 200 a minute and 3,000 a day.
 CAPABILITIES = Capabilities(
@@ -52,13 +53,16 @@ class Zerodha:
     def from_env(cls, env: Mapping[str, str]) -> Zerodha:
         return cls(Wire(NAME, env.get("ZERODHA_BASE_URL") or BASE_URL))
 
+    def payload(self, session: Session, lines: Sequence[Line]) -> Sequence[Payload | Unsayable]:
+        if len(lines) > self.capabilities.lines_per_call:
+            raise ValueError(f"{len(lines)} lines in one call; {NAME} takes {self.capabilities.lines_per_call}")
+        return [self._said(session, at, line) for at, line in enumerate(lines)]
+
     def place(
         self, session: Session, lines: Sequence[Line], *, timeout_s: float, send_by: float | None = None
     ) -> Sequence[Outcome]:
-        if len(lines) > self.capabilities.lines_per_call:
-            raise ValueError(f"{len(lines)} lines in one call; {NAME} takes {self.capabilities.lines_per_call}")
         deadline = Deadline.within(timeout_s, send_by=send_by)
-        return [self._place_one(session, line, deadline) for line in lines]
+        return [self._place_one(said, deadline) for said in self.payload(session, lines)]
 
     def modify(
         self, session: Session, broker_order_id: str, line: Line, *, timeout_s: float, send_by: float | None = None
@@ -122,12 +126,23 @@ class Zerodha:
         )
         return Hint(broker_order_id, verified)
 
-    def _place_one(self, session: Session, line: Line, deadline: Deadline) -> Outcome:
+    def _said(self, session: Session, at: int, line: Line) -> Payload | Unsayable:
         try:
             fields = words.place_fields(line)
         except NotTranslatable as error:
-            return error.refusal
-        return _receipt(self._send("place", "POST", "/orders/regular", session, deadline, fields), words.PLACE_ERRORS)
+            return Unsayable(at, error.refusal)
+        headers = {**_headers(session), "Content-Type": FORM}
+        secret = {"Authorization": headers.pop("Authorization")}
+        body = dump_form(fields).encode()
+        return Payload((at,), "POST", self._wire.base_url, "/orders/regular", headers, secret, body)
+
+    def _place_one(self, said: Payload | Unsayable, deadline: Deadline) -> Outcome:
+        if isinstance(said, Unsayable):
+            return said.refusal
+        answer = self._wire.call(
+            "place", said.method, said.target, headers=said.all_headers, content=said.body, deadline=deadline
+        )
+        return _receipt(answer, words.PLACE_ERRORS)
 
     def _send(
         self,
@@ -140,7 +155,7 @@ class Zerodha:
     ) -> Answer:
         headers = _headers(session)
         if fields is not None:
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
+            headers["Content-Type"] = FORM
         content = dump_form(fields).encode() if fields else b""
         return self._wire.call(operation, method, target, headers=headers, content=content, deadline=deadline)
 

@@ -7,7 +7,6 @@ and has an entry in `data` or in `errors`, by its correlation id. That id lives 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from brokers.answers import order_id_of, text_of
 from brokers.dialects.meanings import is_doubtful
@@ -16,30 +15,24 @@ from brokers.dialects.upstox_errors import MULTI_PLACE_ERRORS
 from brokers.transport import Answer, Answered
 from domain.outcomes import Accepted, NotSent, Outcome, Refused, Unknown
 
-Fields = Mapping[str, Any]
 
-
-def outcomes_of_batch(lines: Sequence[Fields], send: Callable[[Sequence[Fields]], Answer]) -> list[Outcome]:
-    """One outcome per line. Sends once; when bad lines stopped the batch, once more without them."""
-    batch = [{"correlation_id": line["tag"], **line} for line in lines]
-    tags = [line["tag"] for line in lines]
-    if len(set(tags)) < len(tags):
-        raise ValueError("two lines of one call have the same tag")
-    answer = send(batch)
+def outcomes_of_batch(
+    tags: Sequence[str], answer: Answer, send_again: Callable[[Sequence[str]], Answer]
+) -> list[Outcome]:
+    """One outcome per line, by its tag. When bad lines stopped the batch, the others are sent once more without them."""
     refused = stopped_by(answer, tags)
     if not refused:
         outcomes = _outcomes_by_line(answer, tags)
     else:
-        others = [line for line in batch if line["correlation_id"] not in refused]
-        outcomes = {**refused, **_outcomes_of_others(others, send)}
+        others = [tag for tag in tags if tag not in refused]
+        outcomes = {**refused, **_outcomes_of_others(others, send_again)}
     return [outcomes[tag] for tag in tags]
 
 
-def _outcomes_of_others(lines: Sequence[Fields], send: Callable[[Sequence[Fields]], Answer]) -> dict[str, Outcome]:
-    if not lines:
+def _outcomes_of_others(tags: Sequence[str], send_again: Callable[[Sequence[str]], Answer]) -> dict[str, Outcome]:
+    if not tags:
         return {}
-    tags = [line["correlation_id"] for line in lines]
-    answer = send(lines)
+    answer = send_again(tags)
     refused = stopped_by(answer, tags)
     if not refused:
         return _outcomes_by_line(answer, tags)

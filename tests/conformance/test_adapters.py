@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import itertools
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import loopback as far
 import pytest
@@ -20,7 +23,7 @@ from own_valkey import own_valkey
 from redis import Redis
 
 from brokers import registry
-from brokers.base import Adapter, Funds, Line, Session
+from brokers.base import Adapter, Funds, Line, Payload, Session, Unsayable
 from brokers.limits import RateBudget
 from brokers.simulator.server import SimulatorServer
 from domain import reference
@@ -435,6 +438,59 @@ def test_the_second_request_of_a_batch_can_be_lost(upstox: Desk):
 
     assert [type(outcome) for outcome in outcomes] == [Unknown, Refused, Unknown]
     assert [len(upstox.truth(line)) for line in lines] == [1, 0, 1]
+
+
+# ---- what is sent is what was previewed
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_broker_hears_byte_for_byte_what_the_payload_said(simulator: SimulatorServer, broker: str, count: int):
+    with loopback(lambda peer, heard: relay(peer, heard, simulator.urls[broker])) as between:
+        desk = Desk(broker, simulator)
+        adapter = registry.BROKERS[broker]({f"{broker.upper()}_BASE_URL": between.url})
+        assert adapter is not None
+        size = adapter.capabilities.lines_per_call
+        lines = [desk.line(quantity=number) for number in range(1, count + 1)]
+        said: list[Payload] = []
+        for start in range(0, count, size):
+            call = lines[start : start + size]
+            payloads = adapter.payload(desk.session, call)
+            assert not between.heard[len(said) :], "a payload sends nothing"
+            said += [payload for payload in payloads if isinstance(payload, Payload)]
+            outcomes = adapter.place(desk.session, call, timeout_s=5)
+            assert all(isinstance(outcome, Accepted) for outcome in outcomes), outcomes
+
+    assert len(between.heard) == len(said) == -(-count // size)
+    for payload, heard in zip(said, between.heard, strict=True):
+        assert payload.base_url == between.url
+        assert (payload.method, payload.target, payload.body) == (heard.method, heard.target, heard.body)
+        own = {name.lower(): value for name, value in payload.all_headers.items()}
+        assert {name: value for name, value in heard.headers.items() if name not in TRANSPORT_HEADERS} == own
+        assert desk.session.access_token not in repr(payload)
+    assert [len(desk.truth(line)) for line in lines] == [1] * count
+
+
+def test_a_line_without_words_is_told_apart_and_never_sent(desk: Desk):
+    spoken, unspoken = desk.line(), desk.line(price=None)
+    told = [said for line in (spoken, unspoken) for said in desk.adapter.payload(desk.session, [line])]
+
+    assert [type(said) for said in told] == [Payload, Unsayable]
+    assert desk.place(unspoken) == [told[1].refusal]  # type: ignore[union-attr]
+    assert desk.truth(unspoken) == []
+
+
+TRANSPORT_HEADERS = {"host", "content-length", "accept-encoding"}
+
+
+def relay(peer: socket.socket, heard: far.Heard, url: str) -> bool:
+    """Hands a request on as it came, and its answer back."""
+    there = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    there.request(heard.method, urlsplit(url).path + heard.target, heard.body, heard.headers)
+    answer = there.getresponse()
+    body = answer.read()
+    there.close()
+    return bool(far.answer(answer.status, body)(peer, heard))
 
 
 # ---- postbacks

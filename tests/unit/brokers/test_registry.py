@@ -11,7 +11,7 @@ from loopback import loopback
 
 from brokers import registry
 from brokers.answers import dump_json
-from brokers.base import Funds, Hint, Line, Session
+from brokers.base import Funds, Hint, Line, Payload, Session
 from brokers.dialects.meanings import outcome_without_words
 from brokers.stub import Stub
 from brokers.transport import Answered, Deadline, Wire
@@ -41,16 +41,22 @@ class Toy:
     def from_env(cls, env: Mapping[str, str]) -> Toy:
         return cls(Wire("toy", env.get("TOY_BASE_URL", "https://toy.example")))
 
+    def payload(self, session: Session, lines: Sequence[Line]) -> Sequence[Payload]:
+        secret = {"Authorization": session.access_token}
+        bodies = [dump_json({"symbol": line.instrument.symbol, "tag": line.order.broker_tag}) for line in lines]
+        return [
+            Payload((at,), "POST", self._wire.base_url, "/o", {}, secret, body.encode()) for at, body in enumerate(bodies)
+        ]
+
     def place(
         self, session: Session, lines: Sequence[Line], *, timeout_s: float, send_by: float | None = None
     ) -> Sequence[Outcome]:
         deadline = Deadline.within(timeout_s, send_by=send_by)
-        return [self._place(session, line, deadline) for line in lines]
+        return [self._place(payload, deadline) for payload in self.payload(session, lines)]
 
-    def _place(self, session: Session, line: Line, deadline: Deadline) -> Outcome:
-        body = dump_json({"symbol": line.instrument.symbol, "tag": line.order.broker_tag}).encode()
-        headers = {"Authorization": session.access_token}
-        answer = self._wire.call("place", "POST", "/o", headers=headers, content=body, deadline=deadline)
+    def _place(self, payload: Payload, deadline: Deadline) -> Outcome:
+        headers, content = payload.all_headers, payload.body
+        answer = self._wire.call("place", "POST", payload.target, headers=headers, content=content, deadline=deadline)
         match answer:
             case Answered(201, {"id": str(broker_order_id)}):
                 return Accepted(broker_order_id)
