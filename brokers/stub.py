@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-from brokers.base import Funds, Hint, Line, Session
+from brokers.base import Funds, Hint, Line, Payload, Session, Unsayable
 from domain.capabilities import Capabilities
 from domain.money import ZERO, Money
 from domain.orders import OrderType, Product, Validity
-from domain.outcomes import Accepted, BookRow, Outcome, Unreadable
+from domain.outcomes import Accepted, BookRow, Outcome, Unknown, Unreadable
 from domain.positions import Position
 
 NAME = "stub"
@@ -38,23 +38,24 @@ class Stub:
         """There only with STUB_BROKER=1; STUB_DELAY_S is how long each call takes."""
         return cls(float(env.get("STUB_DELAY_S") or 0)) if env.get("STUB_BROKER") == "1" else None
 
+    def payload(self, session: Session, lines: Sequence[Line]) -> Sequence[Payload | Unsayable]:
+        return []  # it sends nothing
+
     def place(
         self, session: Session, lines: Sequence[Line], *, timeout_s: float, send_by: float | None = None
     ) -> Sequence[Outcome]:
-        self._wait()
-        return [Accepted(f"STUB-{line.order.broker_tag}") for line in lines]
+        late = self._wait(timeout_s)
+        return [late or Accepted(f"STUB-{line.order.broker_tag}") for line in lines]
 
     def modify(
         self, session: Session, broker_order_id: str, line: Line, *, timeout_s: float, send_by: float | None = None
     ) -> Outcome:
-        self._wait()
-        return Accepted(broker_order_id)
+        return self._wait(timeout_s) or Accepted(broker_order_id)
 
     def cancel(
         self, session: Session, broker_order_id: str, *, timeout_s: float, send_by: float | None = None
     ) -> Outcome:
-        self._wait()
-        return Accepted(broker_order_id)
+        return self._wait(timeout_s) or Accepted(broker_order_id)
 
     def book(self, session: Session, *, timeout_s: float) -> Sequence[BookRow]:
         return []
@@ -68,6 +69,8 @@ class Stub:
     def hint(self, session: Session, headers: dict[str, str], body: bytes) -> Hint | None:
         return None
 
-    def _wait(self) -> None:
+    def _wait(self, timeout_s: float) -> Unknown | None:
+        """Take as long as was asked for; past the caller's patience nobody hears the answer."""
         if self._delay_s:
-            time.sleep(self._delay_s)
+            time.sleep(min(self._delay_s, timeout_s))
+        return Unknown(f"no answer within {timeout_s:g} s") if self._delay_s > timeout_s else None

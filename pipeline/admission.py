@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from domain.commands import CommandKind
@@ -16,10 +17,12 @@ from domain.settings import Settings
 from pipeline.chain import FIRST, INTAKE, OUTCOME, dispatch_stage
 from pipeline.desk import Desk
 from store import commands
+from store.unit import Unit
 
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.2
+SLOW_CALL_S = 1.0  # a call under way for longer: whoever waits behind it waits for its broker
 WINDOW_S = 60.0  # older work than this is somebody's alarm, not a queue
 COUNT_S = 1.0  # rows are counted no more often, and for a twentieth of the time at most
 
@@ -27,14 +30,16 @@ COUNT_S = 1.0  # rows are counted no more often, and for a twentieth of the time
 class Admission:
     """Looks a few times a second at the oldest due work of the stages before and after dispatch.
 
-    Work that waits for a broker's rate budget does not count: that wait is the broker's.
+    Work that waits for a broker's rate budget, or behind calls that it takes long to answer, does not count: that wait is
+    the broker's.
     """
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         # Dispatch counts where the broker sets no rate: there a wait is ours.
-        unlimited = (name for name, adapter in desk.adapters.items() if not adapter.capabilities.order_windows)
-        self._stages = (*INTAKE, *OUTCOME, *(dispatch_stage(name) for name in unlimited))
+        unlimited = [name for name, adapter in desk.adapters.items() if not adapter.capabilities.order_windows]
+        self._dispatches = tuple(dispatch_stage(name) for name in unlimited)
+        self._stages = (*INTAKE, *OUTCOME)
         self._refusal: Overloaded | None = None
         self._count_at = 0.0
         self._stopping = threading.Event()
@@ -61,9 +66,17 @@ class Admission:
                 self._refusal = self._judge_rows(settings, now)
 
     def _judge_age(self, settings: Settings, now: datetime) -> Overloaded | None:
+        def age_at(unit: Unit, stages: Sequence[str]) -> float:
+            oldest = commands.oldest_at(unit, stages, now, now - timedelta(seconds=WINDOW_S))
+            return (now - oldest).total_seconds() if oldest is not None else 0.0
+
         with self._desk.store.unit() as unit:
-            oldest = commands.oldest_at(unit, self._stages, now, now - timedelta(seconds=WINDOW_S))
-        age_s = (now - oldest).total_seconds() if oldest is not None else 0.0
+            age_s = age_at(unit, (*self._stages, *self._dispatches))
+            if age_s > settings.admission_age_s and self._dispatches:
+                lease_s = settings.place_timeout_s + settings.lease_margin_s
+                began_by = now - timedelta(seconds=SLOW_CALL_S)
+                slow = commands.sending_since(unit, self._dispatches, began_by + timedelta(seconds=lease_s))
+                age_s = age_at(unit, (*self._stages, *(stage for stage in self._dispatches if stage not in slow)))
         if age_s > settings.admission_age_s / 2:
             self._knock()
         if age_s <= settings.admission_age_s:
@@ -75,7 +88,7 @@ class Admission:
     def _judge_rows(self, settings: Settings, now: datetime) -> Overloaded | None:
         began = time.monotonic()
         with self._desk.store.unit() as unit:
-            is_full = commands.are_due(unit, self._stages, now, settings.admission_rows)
+            is_full = commands.are_due(unit, (*self._stages, *self._dispatches), now, settings.admission_rows)
         self._count_at = began + max(COUNT_S, 20 * (time.monotonic() - began))
         if not is_full:
             return None

@@ -200,6 +200,16 @@ def oldest_at(unit: Unit, stages: Sequence[str], now: datetime, since: datetime)
     return oldest
 
 
+def sending_since(unit: Unit, stages: Sequence[str], lease_before: datetime) -> set[str]:
+    """Those of the stages with a call under way whose lease ends before that: it has been for long."""
+    rows = unit.rows(
+        "select s.stage from unnest(%s::text[]) as s (stage) where exists (select from commands c"
+        " where c.stage = s.stage and c.live and c.state = 'SENDING' and c.lease_until < %s)",
+        (array(stages), lease_before),
+    )
+    return {row[0] for row in rows}
+
+
 def are_due(unit: Unit, stages: Sequence[str], now: datetime, count: int) -> bool:
     """Whether so many commands, or more, are ready and due at these stages; no more of them are looked at."""
     rows = unit.rows(

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from house import House, eventually, intake_engine
+from house import BROKER, House, eventually, intake_engine
 from proxies import Proxy
 from sqlalchemy import event
 
@@ -281,6 +281,25 @@ def test_while_too_much_waits_nothing_new_is_let_in_and_known_keys_are_answered(
     admission.look()
     told(intake.submit(house.submission()))
     intake.stop()
+
+
+def test_what_waits_behind_a_slow_call_waits_for_its_broker_and_shuts_no_door(house: House) -> None:
+    desk = house.desk()
+    admission = Admission(desk)
+    house.accept(2)
+    house.run("update commands set stage = %s, due_at = now() - interval '5 seconds'", f"dispatch.{BROKER}")
+    admission.look()
+    assert admission.refuse() is not None  # nobody takes it: that is ours
+
+    under_way = "update commands set state = 'SENDING', lease_until = now() + interval '%s seconds' where order_id ="
+    lease_s = int(desk.settings().place_timeout_s + desk.settings().lease_margin_s)
+    house.run(f"{under_way % lease_s} (select min(order_id::text)::uuid from commands)")
+    admission.look()
+    assert admission.refuse() is not None  # a call that has just begun explains no wait
+
+    house.run(f"{under_way % (lease_s - 2)} (select min(order_id::text)::uuid from commands)")
+    admission.look()
+    assert admission.refuse() is None
 
 
 def test_while_the_queue_is_away_a_number_of_rows_shuts_the_door_and_no_age(
