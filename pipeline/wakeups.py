@@ -15,6 +15,8 @@ from pipeline.rabbit import NO_HEARTBEAT, connect, cut, wakeup_message
 log = logging.getLogger(__name__)
 
 INTERVAL_S = 0.01  # at most one wake-up per stage in this time; the first goes at once
+BUSY_INTERVAL_S = 0.03  # where they have come in one stream: its worker goes on by itself while it finds work
+STREAM = 8  # so many, each within two intervals of the one before, are a stream
 DEADLINE_S = 2.0  # a confirmed publish may block without end; past this its connection is cut
 LATER_S = 0.01
 PAUSE_S = 0.5  # after a failure
@@ -29,6 +31,7 @@ class Wakeups:
         self._pending: dict[str, str | None] = {}
         self._later: set[tuple[float, str]] = set()  # when, and which stage
         self._sent_at: dict[str, float] = {}
+        self._streams: dict[str, int] = {}  # by stage: how many came close upon each other, up to the last
         self._changed = threading.Condition()
         self._stopping = False
         self._stopped = threading.Event()  # not the condition: a notify that met this thread would wake nobody else
@@ -93,10 +96,10 @@ class Wakeups:
                 if not self._pending:
                     break
                 now = time.monotonic()
-                due = {s: t for s in self._pending if (t := self._sent_at.get(s, 0.0) + INTERVAL_S) <= now}
+                free_at = {stage: self._sent_at.get(stage, 0.0) + self._interval_s(stage) for stage in self._pending}
+                due = [stage for stage, at in free_at.items() if at <= now]
                 if not due and not self._stopping:
-                    nearest = min(self._sent_at.get(stage, 0.0) for stage in self._pending) + INTERVAL_S
-                    self._changed.wait(max(nearest - now, 0.0005))
+                    self._changed.wait(max(min(free_at.values()) - now, 0.0005))
                     continue
                 batch = {stage: self._pending.pop(stage) for stage in (due or list(self._pending))}
             for stage, since in batch.items():
@@ -113,8 +116,14 @@ class Wakeups:
         """Seconds until the next of those asked for later; None where there is none."""
         return max(0.0, min(self._later)[0] - time.monotonic()) if self._later else None
 
+    def _interval_s(self, stage: str) -> float:
+        return BUSY_INTERVAL_S if self._streams.get(stage, 0) >= STREAM else INTERVAL_S
+
     def _publish(self, stage: str, since: str | None) -> None:
-        self._sent_at[stage] = self._publishing_since = time.monotonic()
+        now = time.monotonic()
+        follows = now - self._sent_at.get(stage, 0.0) < 2 * self._interval_s(stage)
+        self._streams[stage] = self._streams.get(stage, 0) + 1 if follows else 0
+        self._sent_at[stage] = self._publishing_since = now
         try:
             crash("wakeups.before_publish")
             self._broker.enqueue(wakeup_message(queue_of(stage), since))
