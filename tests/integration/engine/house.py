@@ -11,7 +11,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from brokers.base import Funds, Hint, Line, Session
+from brokers.base import Funds, Hint, Line, Payload, Session
 from domain.capabilities import Capabilities
 from domain.commands import Command
 from domain.events import fold
@@ -86,6 +86,11 @@ class FakeBroker:
     def tags(self) -> list[str]:
         """Of every line it was sent, in the order of their coming."""
         return [line.order.broker_tag for call in self.calls for line in call]
+
+    def payload(self, session: Session, lines: Sequence[Line]) -> Sequence[Payload]:
+        tags = ",".join(line.order.broker_tag for line in lines)
+        secret = {"Authorization": session.access_token}
+        return [Payload(tuple(range(len(lines))), "POST", "http://fake", "/place", {}, secret, tags.encode())]
 
     def place(
         self, session: Session, lines: Sequence[Line], *, timeout_s: float, send_by: float | None = None
