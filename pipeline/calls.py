@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
+
 PLACE = "place"  # the operation whose circuit counts here
 CIRCUIT_LOOK_S = 0.5
 
@@ -32,6 +35,19 @@ class Call:
     orders: tuple[Order, ...]
     fences: tuple[int, ...]
     send_by: float  # on the boot clock: past it no byte may leave
+
+
+def lines_of_calls(
+    passed: Iterable[_T], order_of: Callable[[_T], Order], *, lines_per_call: int
+) -> Iterator[tuple[str, list[_T]]]:
+    """What goes together in one call, with its account: lines of one intent, as many as the broker takes, in order."""
+    groups: dict[tuple[str, str], list[_T]] = {}
+    for one in passed:
+        order = order_of(one)
+        groups.setdefault((order.intent_id, order.account_id or ""), []).append(one)
+    for (_, account_id), members in groups.items():
+        for start in range(0, len(members), lines_per_call):
+            yield account_id, members[start : start + lines_per_call]
 
 
 class AnyCall(Protocol):

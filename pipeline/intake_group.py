@@ -7,9 +7,10 @@ An order that failed or waits at a later stage is judged again from the first: n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from domain.accounts import Account, Totals
@@ -40,7 +41,7 @@ class Facts:
     instruments: Mapping[str, Instrument]
     capabilities: Mapping[str, Capabilities]  # by broker
     choices: Mapping[str, Account]  # by order id: the candidate that is judged
-    totals: Mapping[str, Totals]  # of locked accounts
+    totals: Mapping[str, Totals]  # of the candidates that are judged; locked, but for a preview
     kept: dict[str, Any] = field(default_factory=dict)  # what a stage makes of these for the batch
 
 
@@ -62,17 +63,65 @@ class Step:
     undo: Callable[[Order, Facts], None] | None = None
 
 
-class IntakeGroup:
+class Judges:
+    """The stages at work on any orders, be they of a batch or of a preview."""
+
     def __init__(self, desk: Desk, steps: Sequence[Step]) -> None:
         self._desk, self._steps = desk, tuple(steps)
-        self.policies: Mapping[str, Policy] = {step.name: step.policy for step in steps}
         self._capabilities = {name: adapter.capabilities for name, adapter in desk.adapters.items()}
 
-    def decide(self, unit: Unit, claimed: Sequence[Command], held: Mapping[str, Order], batch: Batch) -> None:
-        facts = self._gather(unit, claimed, held, batch.at)
+    def gather(
+        self,
+        orders: Iterable[Order],
+        now: datetime,
+        read_totals: Callable[[Sequence[str]], Mapping[str, Totals]],
+        tried: Mapping[str, Collection[str]],
+    ) -> Facts:
+        """What the orders are judged by. `tried` are the brokers that didn't take an order, by its id."""
+        settings, directory, instruments = self._desk.settings(), self._desk.directory(), self._desk.instruments()
+        choices = {}
+        for order in orders:
+            owned = directory.of_user.get(order.user_id, ())
+            able = candidates(order, owned, self._capabilities, instruments.get(order.instrument), settings)
+            if able:
+                # What a broker hasn't taken goes to another one; where all were asked, to the first again.
+                untried = (account for account in able if account.broker not in tried.get(order.id, ()))
+                choices[order.id] = next(untried, able[0])
+        totals = read_totals(sorted({account.id for account in choices.values()}))
+        facts = Facts(now, settings, instruments, self._capabilities, choices, totals)
         for step in self._steps:
             if step.prepare is not None:
                 facts.kept[step.name] = step.prepare(facts)
+        return facts
+
+    def judge(self, order: Order, facts: Facts) -> tuple[list[dict[str, Any]], Verdict]:
+        """What each stage says, as far as the order gets, and the last verdict.
+
+        Where that is no Proceed, what the stages before have taken for the order is given back.
+        """
+        said: list[dict[str, Any]] = []
+        verdict: Verdict = Proceed()
+        for number, step in enumerate(self._steps):
+            verdict = step.judge(order, facts)
+            said.append(_told(step.name, verdict))
+            if isinstance(verdict, Proceed):
+                continue
+            for earlier in reversed(self._steps[:number]):
+                if earlier.undo is not None:
+                    earlier.undo(order, facts)
+            break
+        return said, verdict
+
+
+class IntakeGroup:
+    def __init__(self, desk: Desk, steps: Sequence[Step]) -> None:
+        self._desk, self._judges = desk, Judges(desk, steps)
+        self.policies: Mapping[str, Policy] = {step.name: step.policy for step in steps}
+
+    def decide(self, unit: Unit, claimed: Sequence[Command], held: Mapping[str, Order], batch: Batch) -> None:
+        called = [command.order_id for command in claimed if command.fence]
+        tried = attempts.brokers_tried(unit, called) if called else {}
+        facts = self._judges.gather(held.values(), batch.at, partial(accounts.lock, unit), tried)
         for command in claimed:
             order = held[command.order_id]
             try:
@@ -82,21 +131,6 @@ class IntakeGroup:
                 continue
             batch.commands.append(command)
         batch.counted.extend(facts.totals.values())
-
-    def _gather(self, unit: Unit, claimed: Sequence[Command], held: Mapping[str, Order], now: datetime) -> Facts:
-        called = [command.order_id for command in claimed if command.fence]
-        tried = attempts.brokers_tried(unit, called) if called else {}
-        settings, directory, instruments = self._desk.settings(), self._desk.directory(), self._desk.instruments()
-        choices = {}
-        for order in held.values():
-            owned = directory.of_user.get(order.user_id, ())
-            able = candidates(order, owned, self._capabilities, instruments.get(order.instrument), settings)
-            if able:
-                # What a broker hasn't taken goes to another one; where all were asked, to the first again.
-                untried = (account for account in able if account.broker not in tried.get(order.id, ()))
-                choices[order.id] = next(untried, able[0])
-        totals = accounts.lock(unit, sorted({account.id for account in choices.values()}))
-        return Facts(now, settings, instruments, self._capabilities, choices, totals)
 
     def _judge(self, command: Command, order: Order, facts: Facts, batch: Batch) -> None:
         if order.state not in UNSENT:
@@ -111,32 +145,24 @@ class IntakeGroup:
             return
         account = facts.choices.get(order.id)
         if account is None:
-            self._end(command, order, OrderState.REJECTED, _no_route(order), batch)
+            self._end(command, order, OrderState.REJECTED, no_route(order), batch)
             return
         before = order.broker, order.account_id, order.blocked_paise, order.exposure_paise
         if order.account_id is not None:
             _take_back(order, facts)  # it comes back from a broker that didn't take it
         order.broker, order.account_id = account.broker, account.id
-        said: list[dict[str, Any]] = []
-        for number, step in enumerate(self._steps):
-            verdict = step.judge(order, facts)
-            said.append(_told(step.name, verdict))
-            if isinstance(verdict, Proceed):
-                continue
-            for earlier in reversed(self._steps[:number]):
-                if earlier.undo is not None:
-                    earlier.undo(order, facts)
-            if isinstance(verdict, Wait):
-                order.broker, order.account_id, order.blocked_paise, order.exposure_paise = before
-                if order.account_id is not None:
-                    _count(order, facts, 1)
-                command.stage, command.state = step.name, CommandState.READY
-                command.due_at = min(verdict.until, order.send_before)  # at its limit it is refused
-                command.error, command.deaths = verdict.why, 0
-            else:
-                self._end(command, order, OrderState.REJECTED, verdict, batch, said)
-            return
-        self._clear(command, order, facts, said, batch)
+        said, verdict = self._judges.judge(order, facts)
+        if isinstance(verdict, Proceed):
+            self._clear(command, order, facts, said, batch)
+        elif isinstance(verdict, Wait):
+            order.broker, order.account_id, order.blocked_paise, order.exposure_paise = before
+            if order.account_id is not None:
+                _count(order, facts, 1)
+            command.stage, command.state = said[-1]["stage"], CommandState.READY
+            command.due_at = min(verdict.until, order.send_before)  # at its limit it is refused
+            command.error, command.deaths = verdict.why, 0
+        else:
+            self._end(command, order, OrderState.REJECTED, verdict, batch, said)
 
     def _clear(
         self, command: Command, order: Order, facts: Facts, said: list[dict[str, Any]], batch: Batch
@@ -219,7 +245,7 @@ def _told(stage: str, verdict: Verdict) -> dict[str, Any]:
             return {"stage": stage, "verdict": "WAIT", "until": until, "why": why}
 
 
-def _no_route(order: Order) -> Reject:
+def no_route(order: Order) -> Reject:
     if order.wanted_account is not None:
         return Reject("NO_ACCOUNT", (f"you have no account {order.wanted_account} at {order.wanted_broker or 'any broker'}",))
     if order.wanted_broker is not None:

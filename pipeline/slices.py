@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -31,14 +31,20 @@ def sizes(quantity: int, instrument: Instrument) -> list[int]:
     return [most] * full + ([rest] if rest else [])
 
 
-def cut(order: Order, instrument: Instrument, installation: str, at: datetime) -> list[tuple[Order, Event]]:
+def cut(
+    order: Order,
+    instrument: Instrument,
+    installation: str,
+    at: datetime,
+    make_id: Callable[[], str] | None = None,
+) -> list[tuple[Order, Event]]:
     """The slices of a cleared order, each with its first event; they share what it has blocked, and it keeps nothing."""
     quantities = sizes(order.quantity, instrument)
     blocked = _shares(order.blocked_paise, quantities)
     exposures = _shares(order.exposure_paise, quantities)
     made = []
     for number, (quantity, block, exposure) in enumerate(zip(quantities, blocked, exposures, strict=True), 1):
-        id_ = new_id()
+        id_ = (make_id or new_id)()
         part = replace(
             order,
             id=id_,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from domain.accounts import Account, Totals
 from store.unit import Unit, array, text_array
@@ -23,16 +24,26 @@ def directory(unit: Unit) -> list[Account]:
     ]
 
 
+_TOTALS = (
+    "select id, limit_paise, blocked_paise, exposure_paise, open_orders, second, orders_this_second from accounts"
+    " where id = any(%s) order by id"
+)
+
+
 def lock(unit: Unit, account_ids: Sequence[str]) -> dict[str, Totals]:
     """The accounts' totals by id, their rows locked in the order of their ids.
 
     The totals are columns of the locked row, so that a lock that had to wait reads them as they are after the wait.
     """
-    rows = unit.rows(
-        "select id, limit_paise, blocked_paise, exposure_paise, open_orders, second, orders_this_second from accounts"
-        " where id = any(%s) order by id for no key update",
-        (list(account_ids),),
-    )
+    return _totals_of(unit.rows(f"{_TOTALS} for no key update", (list(account_ids),)))
+
+
+def look(unit: Unit, account_ids: Sequence[str]) -> dict[str, Totals]:
+    """The accounts' totals by id as they were a moment ago; nobody is kept from changing them."""
+    return _totals_of(unit.rows(_TOTALS, (list(account_ids),)))
+
+
+def _totals_of(rows: Sequence[tuple[Any, ...]]) -> dict[str, Totals]:
     return {
         row[0]: Totals(
             account_id=row[0],

@@ -12,7 +12,7 @@ from domain.ids import new_id
 from domain.lifecycle import OrderState
 from domain.orders import Order
 from pipeline.batch import Batch
-from pipeline.calls import PLACE, Answer, Call, make_call
+from pipeline.calls import PLACE, Answer, Call, lines_of_calls, make_call
 from pipeline.chain import dispatch_stage
 from pipeline.desk import Desk
 from pipeline.gate import let_through
@@ -55,26 +55,21 @@ class Dispatcher(Pump[Call]):
 
     def _prepare(self, passed: list[tuple[Command, Order]], free: int, batch: Batch) -> list[Call]:
         """Group what passed into calls and write down their attempts; what finds no slot stays ready."""
-        groups: dict[tuple[str, str], list[tuple[Command, Order]]] = {}
-        for command, order in passed:
-            groups.setdefault((order.intent_id, order.account_id or ""), []).append((command, order))
         size = self._adapter.capabilities.lines_per_call
         settings = self._desk.settings()
         lease_s = settings.place_timeout_s + settings.lease_margin_s
         lease_until = batch.at + timedelta(seconds=lease_s)
         send_by = time.clock_gettime(time.CLOCK_BOOTTIME) + settings.lease_margin_s
         calls: list[Call] = []
-        for (_, account_id), members in groups.items():
-            for start in range(0, len(members), size):
-                if len(calls) >= free:
-                    return calls
-                lines = members[start : start + size]
-                call_id = new_id()
-                for command, order in lines:
-                    self._start(command, order, call_id, len(lines), lease_until, batch)
-                calls.append(
-                    Call(call_id, account_id, tuple(o for _, o in lines), tuple(c.fence for c, _ in lines), send_by)
-                )
+        for account_id, lines in lines_of_calls(passed, lambda one: one[1], lines_per_call=size):
+            if len(calls) >= free:
+                break
+            call_id = new_id()
+            for command, order in lines:
+                self._start(command, order, call_id, len(lines), lease_until, batch)
+            calls.append(
+                Call(call_id, account_id, tuple(o for _, o in lines), tuple(c.fence for c, _ in lines), send_by)
+            )
         return calls
 
     def _start(
