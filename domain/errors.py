@@ -8,7 +8,9 @@
     │   ├── NotFound           nothing of that id that the caller may see
     │   ├── KeyReused          the idempotency key belongs to another request
     │   ├── KeySpent           the idempotency key's window is over
-    │   └── StaleVersion       the order was changed since the client read it
+    │   ├── SoftCancelDisabled the administrator allows no soft cancels
+    │   ├── StaleVersion       the order was changed since the client read it
+    │   └── NotModifiable      the order, as it stands, can't be modified, or not so
     └── Busy               the request is fine; try again after `retry_after_s`
         ├── Overloaded         more work is waiting than the stages can finish in time
         ├── TooManyRequests    this key's rate limit
@@ -20,7 +22,10 @@ HTTP is added in `ingress/problems.py` only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from domain.orders import Order
 
 
 class CoordinatorError(Exception):
@@ -79,14 +84,30 @@ class KeySpent(Refused):
         self.intent_id = intent_id
 
 
+class SoftCancelDisabled(Refused):
+    """`asyncCancelEnabled` is off: ask for a HARD cancel."""
+
+    code: ClassVar[str] = "SOFT_CANCEL_DISABLED"
+
+
 class StaleVersion(Refused):
     """The order was changed since the client read it; read it again, then decide."""
 
     code: ClassVar[str] = "STALE_VERSION"
 
-    def __init__(self, order_id: str, *, expected: int, found: int) -> None:
+    def __init__(self, order_id: str, *, expected: int, found: int, current: Order | None = None) -> None:
         super().__init__(f"order {order_id} is at version {found}, not {expected}")
-        self.order_id, self.expected, self.found = order_id, expected, found
+        self.order_id, self.expected, self.found, self.current = order_id, expected, found, current
+
+
+class NotModifiable(Refused):
+    """The order can't be modified, or not so: `why` is a stable code for it, `current` the order as it stands."""
+
+    code: ClassVar[str] = "ORDER_NOT_MODIFIABLE"
+
+    def __init__(self, order_id: str, *, why: str, words: str, current: Order | None = None) -> None:
+        super().__init__(f"order {order_id} can't be modified so: {words}")
+        self.order_id, self.why, self.words, self.current = order_id, why, words, current
 
 
 class Busy(CoordinatorError):

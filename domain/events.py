@@ -16,6 +16,7 @@ from domain.orders import Order
 class EventType(StrEnum):
     RECEIVED = "RECEIVED"
     CLEARED = "CLEARED"  # validate, risk, margin and route have spoken; their verdicts are in the detail
+    RELEASED = "RELEASED"  # what it waited for in its group has come
     SENDING = "SENDING"
     NOT_SENT = "NOT_SENT"
     SUBMITTED = "SUBMITTED"
@@ -33,6 +34,8 @@ class EventType(StrEnum):
     SETTLED = "SETTLED"  # an operator says, with evidence, what the broker did; what follows of it comes next
     PROVEN_ABSENT = "PROVEN_ABSENT"  # the broker's book proves that it wasn't taken
     CANCEL_REQUESTED = "CANCEL_REQUESTED"  # by its client, a switch or a clock; the state stays
+    CANCEL_REFUSED = "CANCEL_REFUSED"  # the broker didn't take the cancel, and its book shows the order live: it stays as it was
+    CANCEL_WITHDRAWN = "CANCEL_WITHDRAWN"  # not tried: another line of its intent failed first, or an operator gave it up
     MODIFYING = "MODIFYING"  # a modify call is committed: the book will say what became of it
     MODIFIED = "MODIFIED"  # the broker's book shows these terms
     MODIFY_REFUSED = "MODIFY_REFUSED"  # its terms stay as they were
@@ -86,6 +89,7 @@ FOLDED = (
     "slices",
     "modifies",
 )
+_LATER = ("disclosed_quantity",)  # rebuilt only where an event has changed them: event 0 has never told them
 _DECIMALS = frozenset({"price", "trigger_price", "average_price"})
 
 
@@ -154,4 +158,4 @@ def fold(events: Iterable[tuple[int, str, str | None, str, Mapping[str, Any]]]) 
         for name, value in detail.get("set", {}).items():
             row[name] = Decimal(value) if name in _DECIMALS and value is not None else value
         row["state"], row["last_seq"] = new_state, seq
-    return {name: row.get(name) for name in FOLDED}
+    return {name: row.get(name) for name in FOLDED} | {name: row[name] for name in _LATER if name in row}

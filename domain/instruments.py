@@ -22,6 +22,15 @@ class Segment(StrEnum):
     COMMODITY = "COMMODITY"
 
 
+# Where each segment trades: an instrument's key begins with its exchange.
+EXCHANGES: dict[Segment, tuple[str, ...]] = {
+    Segment.CASH: ("NSE", "BSE"),
+    Segment.EQUITY_DERIVATIVES: ("NFO", "BFO"),
+    Segment.CURRENCY: ("CDS", "BCD"),
+    Segment.COMMODITY: ("MCX", "NCO"),
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instrument:
     """One tradable thing.

@@ -8,22 +8,27 @@ again only after a read of the book that began later and still shows the order l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
+from domain.cancels import CancelMode
 from domain.changes import Change, Result, Told, result_of_end
-from domain.commands import Command, CommandKind
+from domain.commands import Command, CommandKind, CommandState
 from domain.events import EventType, Source, advance
 from domain.lifecycle import AT_BROKER, TERMINAL, UNSENT, OrderState
 from domain.orders import Order
 from pipeline.batch import Batch
-from pipeline.chain import change_stage
+from pipeline.chain import change_stage, soft_cancel_stage
 from pipeline.desk import Desk
+from pipeline.failfast import GO, Turn, lines_of
 from pipeline.stage import Policy
 from store import changes, commands, reports
 from store.unit import Unit
 
 LOOK_AGAIN = timedelta(milliseconds=100)  # where another worker holds the placement: it sees the request itself
+LOOK_AGAIN_FOR = timedelta(seconds=5)
+SKIPPED = "a line before it was not cancelled, and the intent wanted to stop there"
 WAIT_FIRST, WAIT_MAX = timedelta(milliseconds=500), timedelta(seconds=15)
 BOOK_EVERY = timedelta(seconds=2.6)  # a live account's book is read about so often
 
@@ -44,45 +49,99 @@ class ChangeGroup:
         placements = commands.lock_free(unit, unsent) if unsent else {}
         waiting = reports.waiting_of(unit, list(held))
         reads = changes.reads_of(unit, sorted({order.account_id for order in held.values() if order.account_id}))
-        for command in claimed:
+        lines, parts = lines_of(unit, found), _cancelling_parts(unit, held)
+        # Line by line, and orders after their slices.
+        def place(command: Command) -> tuple[int, bool]:
+            return found[command.order_id, command.seq].line, held[command.order_id].is_parent
+
+        for command in sorted(claimed, key=place):
             order, change = held[command.order_id], found[command.order_id, command.seq]
             batch.hold(order)
             # What its book has shown may wait to be applied: until then nobody knows what a read has shown.
             read_at = None if order.id in waiting else reads.get(order.account_id or "")
             try:
                 if command.kind is CommandKind.CANCEL:
-                    decide_cancel(order, command, change, placements.get(order.id), read_at, batch)
+                    placement = placements.get(order.id) if order.id not in waiting else None
+                    facts = Facts(placement, read_at, lines.turn(change), parts.get(order.id, 0))
+                    decide_cancel(order, command, change, facts, batch)
+                    lines.settled(change)
             except Exception as error:  # noqa: BLE001 - one order's failure is its own
                 batch.failures[order.id] = error
                 continue
             batch.commands.append(command)
             batch.changes.append(change)
             batch.news.add(change.intent_id)
+        if lines.wake_next(unit, batch.at):
+            batch.wakes.add("cancel")
+        _wake_parents(unit, claimed, held, batch)
 
 
-def decide_cancel(
-    order: Order, command: Command, change: Change, placement: Command | None, read_at: datetime | None, batch: Batch
-) -> None:
-    """What follows for one cancel. `placement` is the order's own command, if it could be had; `read_at` its book's."""
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a cancel is judged by, beside its order."""
+
+    placement: Command | None = None  # the order's own command, if it could be had and no word of its broker waits
+    read_at: datetime | None = None  # when the newest read of its account's book began
+    turn: Turn = GO  # among the lines of its intent
+    parts: int = 0  # slices of it with a cancel under way
+
+
+def decide_cancel(order: Order, command: Command, change: Change, facts: Facts, batch: Batch) -> None:
+    """What follows for one cancel."""
     if order.state in TERMINAL:
         finish(order, command, change, result_of_end(order.state, cancel=True), batch)
     elif order.is_parent:
-        wait(command, change, batch)  # its slices have cancels of their own, and it is their sum
+        _decide_parent(order, command, change, facts, batch)
     elif order.state in UNSENT:
-        if placement is None:
-            command.due_at = batch.at + LOOK_AGAIN
-            batch.later[command.stage] = LOOK_AGAIN.total_seconds()
+        if facts.placement is None:
+            _look_again(command, change, batch)
             return
-        _cancel_unsent(order, placement, change, batch)
+        _cancel_unsent(order, facts.placement, change, batch)
         finish(order, command, change, Result.CANCELLED, batch)
     elif order.state not in AT_BROKER or order.broker is None or order.broker_order_id is None:
         wait(command, change, batch)  # its call is under way, or nobody knows what came of it
-    elif change.told in (None, Told.NOT_SENT) or (is_shown(change, read_at) and change.told is not Told.REFUSED):
-        send(order, command, batch)
-    elif is_shown(change, read_at):
-        finish(order, command, change, Result.REFUSED, batch, code="BROKER_REFUSED", reason=change.told_detail)
+    elif change.told is None and facts.turn.is_skipped:
+        give_up_cancel(order, command, change, Result.SKIPPED, batch, reason=SKIPPED)
+    elif change.told is None and facts.turn.behind:
+        _wait_for_turn(command, facts.turn, batch)
+    elif change.told in (None, Told.NOT_SENT) or (is_shown(change, facts.read_at) and change.told is not Told.REFUSED):
+        is_soft = change.wanted.get("mode") == CancelMode.SOFT
+        send(order, command, batch, stage=soft_cancel_stage(order.broker) if is_soft else None)
+    elif is_shown(change, facts.read_at):
+        give_up_cancel(
+            order, command, change, Result.REFUSED, batch, code="BROKER_REFUSED", reason=change.told_detail
+        )
     else:
         wait(command, change, batch, order=order)
+
+
+def _decide_parent(order: Order, command: Command, change: Change, facts: Facts, batch: Batch) -> None:
+    """Its slices have cancels of their own, and it is their sum: once none is under way and it lives, one has failed."""
+    if facts.parts:
+        wait(command, change, batch)
+    elif any(other.parent_id == order.id for other in batch.orders.values()):
+        _look_again(command, change, batch)  # this batch changes what it sums up to
+    elif facts.turn.is_skipped:
+        give_up_cancel(order, command, change, Result.SKIPPED, batch, reason=SKIPPED)
+    else:
+        give_up_cancel(
+            order, command, change, Result.REFUSED, batch, code="SLICES_LIVE", reason="a slice of it could not be cancelled"
+        )
+
+
+def _look_again(command: Command, change: Change, batch: Batch) -> None:
+    """In a moment: somebody has in hand what it waits for. Where that lasts, as if it waited for anything else."""
+    if batch.at - change.asked_at > LOOK_AGAIN_FOR:
+        wait(command, change, batch)
+        return
+    command.due_at = batch.at + LOOK_AGAIN
+    batch.later[command.stage] = LOOK_AGAIN.total_seconds()
+
+
+def _wait_for_turn(command: Command, turn: Turn, batch: Batch) -> None:
+    command.due_at = batch.at + turn.wait
+    pause_s = turn.wait.total_seconds()
+    batch.later[command.stage] = min(pause_s, batch.later.get(command.stage, pause_s))
 
 
 def is_shown(change: Change, read_at: datetime | None) -> bool:
@@ -90,8 +149,8 @@ def is_shown(change: Change, read_at: datetime | None) -> bool:
     return change.proof_from is not None and read_at is not None and read_at > change.proof_from
 
 
-def send(order: Order, command: Command, batch: Batch) -> None:
-    stage = change_stage(order.broker or "", command.kind)
+def send(order: Order, command: Command, batch: Batch, *, stage: str | None = None) -> None:
+    stage = stage or change_stage(order.broker or "", command.kind)
     command.go_to(stage, batch.at)
     batch.wakes.add(stage)
 
@@ -128,6 +187,40 @@ def finish(
     order.changing = max(0, order.changing - 1)
     batch.touch(order, "changing")
     batch.news.add(order.intent_id)
+
+
+def give_up_cancel(
+    order: Order,
+    command: Command,
+    change: Change,
+    result: Result,
+    batch: Batch,
+    *,
+    code: str | None = None,
+    reason: str | None = None,
+    source: Source = Source.PIPELINE,
+) -> None:
+    """The order lives on as it was: nobody wants it cancelled any more, and its history says so."""
+    order.cancel_requested = False
+    batch.touch(order, "cancel_requested")
+    event_type = EventType.CANCEL_REFUSED if result is Result.REFUSED else EventType.CANCEL_WITHDRAWN
+    because = {"intent": change.intent_id, "code": code or result, "reason": reason}
+    batch.change(order, advance(order, event_type, source, batch.at, because=because))
+    finish(order, command, change, result, batch, code=code, reason=reason)
+
+
+def _cancelling_parts(unit: Unit, held: Mapping[str, Order]) -> dict[str, int]:
+    parents = [order.id for order in held.values() if order.is_parent]
+    return changes.cancelling_slices(unit, parents) if parents else {}
+
+
+def _wake_parents(unit: Unit, claimed: Sequence[Command], held: Mapping[str, Order], batch: Batch) -> None:
+    """A slice's end may be the last that its order's own line waits for, even where nothing of the sum changes."""
+    done = (held[command.order_id] for command in claimed if command.state is CommandState.DONE)
+    parents = sorted({order.parent_id for order in done if order.parent_id is not None})
+    if parents:
+        changes.hasten(unit, parents, batch.at)
+        batch.wakes.add("cancel")
 
 
 def _cancel_unsent(order: Order, placement: Command, change: Change, batch: Batch) -> None:

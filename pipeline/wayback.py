@@ -61,6 +61,20 @@ def may_go_elsewhere(order: Order) -> bool:
 
 def go_back(order: Order, command: Command, why: str, batch: Batch, way: WayBack, *, retry_after_s: float | None) -> None:
     """Say what follows for an order that was not taken; it is RECEIVED again when this is called."""
+    if order.cancel_requested:
+        cancelled = {"reason_code": "CANCELLED_UNSENT", "reason": "cancelled before it was sent"}
+        ended = advance(
+            order,
+            EventType.CANCELLED,
+            Source.PIPELINE,
+            batch.at,
+            state=OrderState.CANCELLED,
+            changes=cancelled,
+            because={"why": why},
+        )
+        batch.change(order, ended)
+        command.finish("notify", batch.at)
+        return
     if not way.retries(order):
         reason = f"not sent to {(order.broker or '').upper()}: {why}; your settings want no automatic retry"
         changes = {"reason_code": "NOT_SENT", "reason": reason}

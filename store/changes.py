@@ -16,6 +16,8 @@ _COLUMNS = (
     " settled_at"
 )
 
+_LAST_LINE = 2**31 - 1
+
 _INSERT = """
 with given as (
     select v.*, coalesce((select max(c.seq) from commands c where c.order_id = v.order_id), 0) + 1 as seq
@@ -101,6 +103,34 @@ def hasten(unit: Unit, order_ids: Sequence[str], at: datetime) -> None:
         " for update skip locked)",
         (at, array(order_ids), at),
     )
+
+
+def lines_of(unit: Unit, intent_ids: Sequence[str]) -> list[tuple[str, int, str, Result | None]]:
+    """(intent, line, order, result) of every change of these intents."""
+    rows = unit.rows(
+        "select intent_id, line, order_id, result from changes where intent_id = any(%s::uuid[])", (array(intent_ids),)
+    )
+    return [(intent_id, line, order_id, Result(result) if result else None) for intent_id, line, order_id, result in rows]
+
+
+def hasten_lines(unit: Unit, intent_id: str, last: int | None, at: datetime) -> None:
+    """The changes of an intent that wait are due now, those of its lines up to the last one given. As `hasten`."""
+    unit.run(
+        "update commands set due_at = %s where (order_id, seq) in (select c.order_id, c.seq from changes h"
+        " join commands c on c.order_id = h.order_id and c.seq = h.seq where h.intent_id = %s and h.line <= %s"
+        " and h.result is null and c.state = 'READY' and c.due_at > %s for update of c skip locked)",
+        (at, intent_id, _LAST_LINE if last is None else last, at),
+    )
+
+
+def cancelling_slices(unit: Unit, parent_ids: Sequence[str]) -> dict[str, int]:
+    """How many slices of these orders have a cancel under way."""
+    rows = unit.rows(
+        "select o.parent_id, count(*) from orders o join commands c on c.order_id = o.id and c.seq > 0"
+        " and c.done_at is null and c.kind = 'CANCEL' where o.parent_id = any(%s::uuid[]) group by o.parent_id",
+        (array(parent_ids),),
+    )
+    return dict(rows)
 
 
 def note_read(unit: Unit, account_id: str, began_at: datetime) -> None:

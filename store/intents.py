@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from domain.intents import Acceptance, AcceptedLine
 from domain.lifecycle import TERMINAL
+from store.json import dump
 from store.unit import Unit, array, text_array
 
 
@@ -103,3 +105,38 @@ def known(unit: Unit, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
 def keys_of(unit: Unit, intent_ids: Sequence[str]) -> dict[str, str]:
     """The API key that each intent came with."""
     return dict(unit.rows("select id, key_id from intents where id = any(%s::uuid[])", (array(intent_ids),)))
+
+
+def keep_answer(unit: Unit, intent_id: str, answer: Mapping[str, Any]) -> None:
+    """What the client was told beside the lines; every repeat is told the same."""
+    unit.run("update intents set answer = %s::json where id = %s", (dump(answer), intent_id))
+
+
+def answer_of(unit: Unit, intent_id: str) -> dict[str, Any] | None:
+    rows = unit.rows("select answer from intents where id = %s", (intent_id,))
+    return rows[0][0] if rows else None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptChange:
+    """What is remembered under the key of an intent that changes orders. `live` as of KeptIntent."""
+
+    intent_id: str
+    accepted_at: datetime
+    fingerprint: bytes
+    answer: dict[str, Any]
+    live: bool
+
+
+def find_change(unit: Unit, owner_id: str, idempotency_key: str, now: datetime) -> KeptChange | None:
+    """What the key stands for, where it is a modify's or cancel's; of another kind the answer is empty."""
+    rows = unit.rows(
+        "select i.id, i.accepted_at, i.fingerprint, i.answer, i.window_until > %s"
+        " or exists (select from changes c where c.intent_id = i.id and c.result is null)"
+        " from intents i where i.user_id = %s and i.idempotency_key = %s",
+        (now, owner_id, idempotency_key),
+    )
+    if not rows:
+        return None
+    intent_id, accepted_at, fingerprint, answer, live = rows[0]
+    return KeptChange(intent_id, accepted_at, fingerprint, answer or {}, live)

@@ -20,7 +20,7 @@ from domain.orders import Order
 from domain.outcomes import Accepted, NotSent, Outcome, Refused, Unknown
 from pipeline.batch import Batch
 from pipeline.calls import CIRCUIT_LOOK_S, Answer
-from pipeline.chain import change_stage
+from pipeline.chain import change_stage, soft_cancel_stage
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.gate import WAIT_FOR_SESSION
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 SLOTS = 8
 CANCEL_SHOWS = timedelta(seconds=2)  # a repeated cancel harms nobody: so soon the book may be believed
 RESEND_S = 0.5
+SESSION_WAIT_MAX = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +70,20 @@ class Changer(Pump[ChangeCall]):
         kind: CommandKind,
         budget: RateBudget | None = None,
         health: Health | None = None,
+        *,
+        soft: bool = False,
     ) -> None:
+        """With `soft` the cancels that nobody waits for: they find no more room in the rate budget than places do."""
         super().__init__(
             desk,
             broker,
-            change_stage(broker, kind),
+            soft_cancel_stage(broker) if soft else change_stage(broker, kind),
             operation=kind.lower(),
             slots=SLOTS,
             settle=settle_changes,
             budget=budget,
             health=health,
-            urgent=kind is CommandKind.CANCEL,
+            urgent=kind is CommandKind.CANCEL and not soft,
         )
         self._kind = kind
 
@@ -99,8 +103,7 @@ class Changer(Pump[ChangeCall]):
                 batch.wakes.add(self._kind.lower())
                 batch.commands.append(command)
             elif directory.by_id[order.account_id or ""].session != "ALIVE":
-                command.due_at, command.error = batch.at + WAIT_FOR_SESSION, "the session is dead"
-                batch.commands.append(command)
+                _wait_for_session(command, found[command.order_id, command.seq], order, batch)
             elif len(calls) < free:
                 change = found[command.order_id, command.seq]
                 calls.append(self._start(command, change, order, lease_until, send_by, batch))
@@ -190,6 +193,18 @@ class Changer(Pump[ChangeCall]):
             log.exception("a change ended in a defect", extra={"call_id": call.id})
             return Unknown(f"{type(error).__name__}: {error}")
         return outcome
+
+
+def _wait_for_session(command: Command, change: Change, order: Order, batch: Batch) -> None:
+    """Longer, the longer it has waited; who asked is told why."""
+    why = f"the session of {order.account_id} is dead"
+    waited = (batch.at - change.asked_at) / 10
+    command.due_at, command.error = batch.at + min(SESSION_WAIT_MAX, max(WAIT_FOR_SESSION, waited)), why
+    batch.commands.append(command)
+    if change.told is None and change.told_detail != why:
+        change.told_detail = why
+        batch.changes.append(change)
+        batch.news.add(change.intent_id)
 
 
 def shows_after(desk: Desk, broker: str, kind: CommandKind) -> timedelta:

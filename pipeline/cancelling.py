@@ -1,0 +1,237 @@
+"""Accepting cancels: one transaction that marks every order that is meant and gives each a command of its own.
+
+Nothing is cancelled here. From the commit on no stage sends what is marked; the `cancel` stage (`pipeline/changes.py`)
+takes care of the rest. A cancel asks no admission: it passes however much work waits.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from domain.cancels import (
+    FAIL_FAST_MAX,
+    IDS_MAX,
+    Answered,
+    AtOnce,
+    CancelAcceptance,
+    CancelMode,
+    CancelPolicy,
+    CancelRequest,
+    CancelSubmission,
+    acceptance_from,
+    check,
+)
+from domain.commands import CommandKind
+from domain.errors import Fault, KeyReused, KeySpent, Malformed, SoftCancelDisabled, StoreAway
+from domain.events import Event, EventType
+from domain.ids import new_id
+from domain.lifecycle import TERMINAL
+from domain.settings import Settings
+from pipeline.chain import FIRST
+from pipeline.crash import crash
+from pipeline.desk import Desk
+from store import cancels, changes, intents, orders
+from store.cancels import Match, Target
+from store.unit import Unit, is_passing
+
+log = logging.getLogger(__name__)
+
+CHUNK = 1_000  # orders that one statement locks or marks
+TRIES = 3  # another's lock that isn't had in time says nothing of the request
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """What a request would cancel, a page of it, and the id that the next page begins after."""
+
+    matched: int
+    orders: list[Match]
+    last: str | None
+
+
+def matching(
+    unit: Unit, user_id: str | None, request: CancelRequest, *, limit: int = 100, after: str | None = None
+) -> Matching:
+    """The live orders that a request means and that nobody cancels yet, by their ids; nothing is marked or sent.
+
+    `user_id` is whose orders are looked at: with none, everyone's. Raises Malformed.
+    """
+    check(request)
+    if request.filter is not None:
+        matched, page = cancels.page_of(unit, user_id, request.filter, limit=limit + 1, after=after)
+    else:
+        matched, page = cancels.page_of_ids(unit, user_id, request.order_ids or (), limit=limit + 1, after=after)
+    shown = page[:limit]
+    return Matching(matched, shown, shown[-1].order_id if len(page) > limit else None)
+
+
+def accept(desk: Desk, submission: CancelSubmission) -> CancelAcceptance:
+    """The durable acceptance, or the one given before under the same key.
+
+    Raises Malformed, SoftCancelDisabled, KeyReused, KeySpent, or StoreAway, after which the same key is safe to use again.
+    """
+    check(submission.request)
+    written = _written(desk, submission)
+    if written is None:
+        return _kept(desk, submission)
+    stage = FIRST[CommandKind.CANCEL]
+    desk.wakeups.wake(stage, since=written.accepted_at)  # a large one commits long after its commands fell due
+    return written
+
+
+def _written(desk: Desk, submission: CancelSubmission) -> CancelAcceptance | None:
+    for left in reversed(range(TRIES)):
+        try:
+            with desk.store.unit() as unit:
+                written = _write_down(unit, desk.settings(), desk.now(), submission)
+                crash("cancelling.before_commit")
+            crash("cancelling.after_commit")
+            return written
+        except psycopg.OperationalError as error:
+            if not is_passing(error) or not left:
+                raise StoreAway("the database is busy") from error
+            log.warning("a cancel is written down anew: %s", error)
+    raise AssertionError("the last try returns or raises")
+
+
+def _write_down(unit: Unit, settings: Settings, at: datetime, submission: CancelSubmission) -> CancelAcceptance | None:
+    """Everything of it in the caller's transaction; None where the key is known."""
+    request, intent_id = submission.request, new_id()
+    new = intents.NewIntent(
+        id=intent_id,
+        user_id=submission.owner_id,
+        key_id=submission.key_id,
+        kind=CommandKind.CANCEL,
+        idempotency_key=submission.idempotency_key,
+        fingerprint=submission.fingerprint,
+        order_ids=(),  # its lines are its changes
+        accepted_at=at,
+        window_until=at + timedelta(seconds=settings.idempotency_window_s),
+    )
+    if not intents.insert(unit, [new]):
+        return None
+    if request.mode is CancelMode.SOFT and not settings.async_cancel_enabled:
+        raise SoftCancelDisabled("soft cancels are switched off here; ask for a HARD one")
+    policy = request.policy or CancelPolicy(settings.cancel_policy)
+    if request.filter is not None:
+        order_ids: Sequence[str] = cancels.meant(unit, submission.user_id, request.filter)
+    else:
+        order_ids = request.order_ids or ()
+    _refuse_too_many(request, policy, len(order_ids))
+    held, slices = _lock_all(unit, submission.user_id, order_ids)
+    answered = {line.line: line for line in _answers(unit, order_ids, held, policy)}
+    lines = {order_id: line for line, order_id in enumerate(order_ids) if line not in answered}
+    # The live slices of an order carry its line; one that is cancelled already goes on as it is.
+    parts = {part: lines[parent] for parent, ids in slices.items() if parent in lines for part in ids}
+    cancelling = cancels.cancelled_by(unit, [part for part in parts if part in held and held[part].changing])
+    for part, line in parts.items():
+        if part in held and part not in lines and part not in cancelling and held[part].state not in TERMINAL:
+            lines[part] = line
+    _mark(unit, submission, intent_id, policy, {order_id: held[order_id] for order_id in lines}, lines, at)
+    acceptance = CancelAcceptance(
+        intent_id, at, len(order_ids) - len(answered), tuple(answered[line] for line in sorted(answered))
+    )
+    intents.keep_answer(unit, intent_id, acceptance.to_json())
+    return acceptance
+
+
+def _refuse_too_many(request: CancelRequest, policy: CancelPolicy, count: int) -> None:
+    if policy is CancelPolicy.FAIL_FAST and count > FAIL_FAST_MAX:
+        detail = f"{count} orders are meant, and FAIL_FAST takes at most {FAIL_FAST_MAX}: ask for BEST_EFFORT"
+        raise Malformed((Fault("/policy", "TOO_MANY", detail),))
+    if count > IDS_MAX:
+        detail = f"{count} orders are meant, and one request takes at most {IDS_MAX}: narrow the filter"
+        raise Malformed((Fault("/filter", "TOO_MANY", detail),))
+
+
+def _lock_all(
+    unit: Unit, user_id: str | None, order_ids: Sequence[str]
+) -> tuple[dict[str, Target], dict[str, list[str]]]:
+    """The orders with the slices of those that are parents, locked as everybody locks them: parents last."""
+    slices: dict[str, list[str]] = {}
+    for chunk in _chunks(order_ids):
+        slices |= cancels.slices_of(unit, chunk)
+    held: dict[str, Target] = {}
+    for chunk in _chunks(sorted({*order_ids, *(part for parts in slices.values() for part in parts)})):
+        held |= cancels.lock(unit, user_id, chunk, parents=False)
+    rest = sorted(set(order_ids) - held.keys())
+    for chunk in _chunks(rest):
+        for parent, parts in cancels.slices_of(unit, chunk).items():  # of those that were cut a moment ago
+            if new := [part for part in parts if part not in held]:
+                held |= cancels.lock(unit, user_id, new, parents=False)
+            slices[parent] = parts
+    for chunk in _chunks(rest):
+        held |= cancels.lock(unit, user_id, chunk, parents=True)
+    return held, slices
+
+
+def _answers(
+    unit: Unit, order_ids: Sequence[str], held: Mapping[str, Target], policy: CancelPolicy
+) -> Iterator[Answered]:
+    """The lines that need no work, and what they are told."""
+    cancelling = cancels.cancelled_by(unit, [id_ for id_ in order_ids if id_ in held and held[id_].changing])
+    has_failed = False
+    for line, order_id in enumerate(order_ids):
+        target = held.get(order_id)
+        answer: Answered | None = None
+        if has_failed:
+            answer = Answered(line, order_id, AtOnce.SKIPPED, target.state if target else None)
+        elif target is None:
+            answer = Answered(line, order_id, AtOnce.NOT_FOUND)
+        elif target.state in TERMINAL:
+            answer = Answered(line, order_id, AtOnce.ALREADY_ENDED, target.state)
+        elif order_id in cancelling:
+            answer = Answered(line, order_id, AtOnce.ALREADY_CANCELLING, target.state, cancelling[order_id])
+        if answer is not None:
+            has_failed = has_failed or (policy is CancelPolicy.FAIL_FAST and answer.is_failure)
+            yield answer
+
+
+def _mark(
+    unit: Unit,
+    submission: CancelSubmission,
+    intent_id: str,
+    policy: CancelPolicy,
+    held: Mapping[str, Target],
+    lines: Mapping[str, int],
+    at: datetime,
+) -> None:
+    """Each order's flag, its event, its command and its change."""
+    wanted: dict[str, Any] = {"mode": submission.request.mode, "policy": policy}
+    wanted |= {"code": submission.code} if submission.code else {}
+    wanted |= {"reason": submission.reason} if submission.reason else {}
+    for chunk in _chunks(sorted(held)):
+        told = [_requested(held[order_id], submission, {"intent": intent_id, **wanted}, at) for order_id in chunk]
+        entries = [(order_id, lines[order_id], wanted, at) for order_id in chunk]
+        with unit.together():
+            cancels.mark(unit, chunk, at)
+            orders.append_events(unit, told)
+            changes.insert(unit, CommandKind.CANCEL, FIRST[CommandKind.CANCEL], intent_id, entries, at)
+
+
+def _requested(target: Target, submission: CancelSubmission, because: Mapping[str, Any], at: datetime) -> Event:
+    seq, state, source = target.last_seq + 1, target.state, submission.source
+    return Event(target.id, seq, EventType.CANCEL_REQUESTED, state, state, source, at, because)
+
+
+def _kept(desk: Desk, submission: CancelSubmission) -> CancelAcceptance:
+    """What the key stands for already."""
+    with desk.store.unit() as unit:
+        kept = intents.find_change(unit, submission.owner_id, submission.idempotency_key, desk.now())
+    if kept is None:
+        raise StoreAway("another request with this key was just given up; send it again")
+    if kept.fingerprint != submission.fingerprint or "matched" not in kept.answer:
+        raise KeyReused("this Idempotency-Key came with another request before; use a new key")
+    if not kept.live:
+        raise KeySpent(kept.intent_id)
+    return acceptance_from(kept.intent_id, kept.accepted_at, kept.answer)
+
+
+def _chunks(order_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (order_ids[start : start + CHUNK] for start in range(0, len(order_ids), CHUNK))

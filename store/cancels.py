@@ -1,0 +1,159 @@
+"""Cancels, as they are accepted: which orders a request means, their rows locked, marked and looked up in sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from domain.cancels import CancelFilter
+from domain.instruments import EXCHANGES
+from domain.lifecycle import TERMINAL, OrderState
+from store.unit import Unit, array
+
+_STATES = {member.value: member for member in OrderState}
+_ENDED = sorted(TERMINAL)
+
+_MEANT = """
+from orders o where o.state <> all(%(ended)s) and o.parent_id is null
+    and (%(user)s::uuid is null or o.user_id = %(user)s)
+    and (%(broker)s::text is null or coalesce(o.broker, o.wanted_broker) = %(broker)s)
+    and (%(account)s::text is null or coalesce(o.account_id, o.wanted_account) = %(account)s)
+    and (%(exchanges)s::text[] is null or split_part(o.instrument, ':', 1) = any(%(exchanges)s))
+    and (%(tag)s::text is null or o.tag = %(tag)s)
+    and (%(strategy)s::text is null or o.strategy = %(strategy)s)
+    and (%(instrument)s::text is null or o.instrument = %(instrument)s)
+    and (%(intent)s::uuid is null or o.intent_id = %(intent)s)
+"""
+_CANCELLING = (
+    "exists (select from commands c where c.order_id = o.id and c.seq > 0 and c.done_at is null and c.kind = 'CANCEL')"
+)
+
+
+def meant(unit: Unit, user_id: str | None, wanted: CancelFilter) -> list[str]:
+    """The ids of the live orders that the filter means, oldest first; slices come with their parents."""
+    return [row[0] for row in unit.rows(f"select o.id {_MEANT} order by o.id", _parameters(user_id, wanted))]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One order that a cancel would ask for."""
+
+    order_id: str
+    state: OrderState
+    instrument: str
+    side: str
+    quantity: int
+    filled_quantity: int
+    broker: str | None
+    account: str | None
+    tag: str | None
+    strategy: str | None
+
+
+_PAGE = (
+    "select o.id, o.state, o.instrument, o.side, o.quantity, o.filled_quantity, coalesce(o.broker, o.wanted_broker),"
+    " coalesce(o.account_id, o.wanted_account), o.tag, o.strategy"
+)
+
+
+def page_of(
+    unit: Unit, user_id: str | None, wanted: CancelFilter, *, limit: int, after: str | None
+) -> tuple[int, list[Match]]:
+    """How many orders the filter means that nobody cancels yet, and those after an id."""
+    parameters = {**_parameters(user_id, wanted), "limit": limit, "after": after}
+    which = f"{_MEANT} and not {_CANCELLING}"
+    rows = unit.rows(
+        f"{_PAGE} {which} and (%(after)s::uuid is null or o.id > %(after)s) order by o.id limit %(limit)s", parameters
+    )
+    return int(unit.rows(f"select count(*) {which}", parameters)[0][0]), [_match(row) for row in rows]
+
+
+def page_of_ids(
+    unit: Unit, user_id: str | None, order_ids: Sequence[str], *, limit: int, after: str | None
+) -> tuple[int, list[Match]]:
+    """The same for named orders."""
+    which = (
+        "from orders o where o.id = any(%(ids)s::uuid[]) and (%(user)s::uuid is null or o.user_id = %(user)s)"
+        f" and o.state <> all(%(ended)s) and not {_CANCELLING}"
+    )
+    parameters = {"ids": array(order_ids), "user": user_id, "ended": _ENDED, "limit": limit, "after": after}
+    rows = unit.rows(
+        f"{_PAGE} {which} and (%(after)s::uuid is null or o.id > %(after)s) order by o.id limit %(limit)s", parameters
+    )
+    return int(unit.rows(f"select count(*) {which}", parameters)[0][0]), [_match(row) for row in rows]
+
+
+def slices_of(unit: Unit, order_ids: Sequence[str]) -> dict[str, list[str]]:
+    """The live slices of those orders that are parents."""
+    found: dict[str, list[str]] = {}
+    for parent_id, id_ in unit.rows(
+        "select parent_id, id from orders where parent_id = any(%s::uuid[]) and state <> all(%s) order by id",
+        (array(order_ids), _ENDED),
+    ):
+        found.setdefault(parent_id, []).append(id_)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is asked of a locked order before it is marked."""
+
+    id: str
+    state: OrderState
+    last_seq: int
+    slices: int
+    changing: int
+
+
+def lock(unit: Unit, user_id: str | None, order_ids: Sequence[str], *, parents: bool) -> dict[str, Target]:
+    """Those of the orders that the user may see and that are parents, or that are none; locked in the order of their ids.
+
+    One that was cut while its lock was waited for is not among those that are none any more.
+    """
+    rows = unit.rows(
+        "select id, state, last_seq, slices, changing from orders where id = any(%s::uuid[])"
+        " and (%s::uuid is null or user_id = %s) and (slices > 0) = %s order by id for no key update",
+        (array(order_ids), user_id, user_id, parents),
+    )
+    return {id_: Target(id_, _STATES[state], *figures) for id_, state, *figures in rows}
+
+
+def cancelled_by(unit: Unit, order_ids: Sequence[str]) -> dict[str, str]:
+    """The intent whose cancel of it is under way, by order."""
+    return dict(
+        unit.rows(
+            "select c.order_id, h.intent_id from commands c join changes h on h.order_id = c.order_id and h.seq = c.seq"
+            " where c.order_id = any(%s::uuid[]) and c.seq > 0 and c.done_at is null and c.kind = 'CANCEL'",
+            (array(order_ids),),
+        )
+    )
+
+
+def mark(unit: Unit, order_ids: Sequence[str], at: datetime) -> None:
+    """A cancel of these locked orders was asked for: an event tells of it, a change is under way."""
+    unit.run(
+        "update orders set cancel_requested = true, changing = changing + 1, last_seq = last_seq + 1, updated_at = %s"
+        " where id = any(%s::uuid[])",
+        (at, array(order_ids)),
+    )
+
+
+def _parameters(user_id: str | None, wanted: CancelFilter) -> dict[str, Any]:
+    return {
+        "user": user_id,
+        "ended": _ENDED,
+        "broker": wanted.broker.lower() if wanted.broker else None,
+        "account": wanted.account,
+        "exchanges": list(EXCHANGES[wanted.segment]) if wanted.segment else None,
+        "tag": wanted.tag,
+        "strategy": wanted.strategy,
+        "instrument": wanted.instrument,
+        "intent": wanted.intent_id,
+    }
+
+
+def _match(row: tuple[Any, ...]) -> Match:
+    id_, state, *terms = row
+    return Match(id_, _STATES[state], *terms)
