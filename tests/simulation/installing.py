@@ -153,8 +153,10 @@ class Executor:
 class Settler(pipeline.settling.Settler):
     """The real one, its thread there only while answers are."""
 
-    def __init__(self, desk: Any, name: str, busy: Callable[[], int], written: Callable[[int], None]) -> None:
-        self._desk, self._busy, self._written = desk, busy, written
+    def __init__(
+        self, desk: Any, name: str, busy: Callable[[], int], written: Callable[[int], None], settle: Any
+    ) -> None:
+        self._desk, self._busy, self._written, self._write_down = desk, busy, written, settle
         self._handed: list[Any] = []
         self._works = False
 

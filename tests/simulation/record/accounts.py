@@ -57,7 +57,7 @@ def to_read(unit: Unit, broker: str, now: datetime) -> list[ToRead]:
     searched = {row["search"].account_id for _, row in unit.scan("searches")}
     twins = any(row["closed_at"] is None and row["stray"].kind == TWIN for _, row in unit.scan("strays"))
     return [
-        ToRead(id_, row["account"].session == "ALIVE", id_ in searched, twins)
+        ToRead(id_, row["account"].session == "ALIVE", id_ in searched, twins, is_changing=False)
         for id_, row in sorted(unit.scan("accounts"))
         if row["account"].broker == broker and _tells(unit, id_, row["open_orders"], now)
     ]

@@ -161,7 +161,9 @@ def open_claims(unit: Unit, *, older_than_s: float) -> list[tuple[int, str, str,
     return [(id_, worker, stage, ids) for id_, (worker, stage, ids, at) in unit.scan("claims") if at < before]
 
 
-def count_death(unit: Unit, claim_id: int, stage: str, order_ids: Sequence[str]) -> list[Command] | None:
+def count_death(
+    unit: Unit, claim_id: int, stage: str, order_ids: Sequence[str], *, is_change: bool = False
+) -> list[Command] | None:
     unit.statement()
     rows = [unit.get("commands", (order_id, 0)) for order_id in sorted(order_ids)]
     held = _locked(unit, rows, lambda row: True, len(rows))
