@@ -26,6 +26,7 @@ class Capabilities:
     validities: frozenset[Validity]
     lines_per_call: int = 1  # above 1: the broker has a multi-place
     tag_length: int = 19
+    modifies_max: int | None = None  # modifies that one order may have; None: no limit is documented
     needs_market_protection: bool = False
     signs_postbacks: bool = False
     order_windows: tuple[Window, ...] = ()  # per account: place, modify and cancel together

@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from domain.lifecycle import OrderState
+from domain.orders import OrderType, Validity
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ class Fill:
 class BookRow:
     """One order as the broker's book shows it, in our words.
 
-    `state` is None where the broker's status says nothing about the order's state (an interim or unknown word).
+    `state` is None where the broker's status says nothing about the order's state (an interim or unknown word). Terms
+    that are None weren't told, and a quantity of 0 neither.
     """
 
     broker_order_id: str
@@ -74,6 +76,9 @@ class BookRow:
     exchange_order_id: str | None = None
     at: datetime | None = None  # the broker's last change, UTC
     fills: tuple[Fill, ...] = field(default=())
+    order_type: OrderType | None = None
+    validity: Validity | None = None
+    disclosed_quantity: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
