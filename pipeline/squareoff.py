@@ -1,0 +1,219 @@
+"""Square-off: one intent with the orders that close positions, decided under the accounts' locks.
+
+What orders on the other side may still take is left to them, those of an earlier square-off among them: whoever asks
+twice, with two keys or from two processes, closes a position once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+from domain.accounts import Account
+from domain.commands import CommandKind
+from domain.errors import KeyReused, KeySpent, NotFound, StoreAway
+from domain.instruments import Instrument
+from domain.intents import OrderLine, PlaceRequest, Submission
+from domain.market import IST, trading_day
+from domain.orders import OrderType
+from domain.squareoff import Closing, Left, SquareOff, closings
+from pipeline.chain import FIRST
+from pipeline.crash import crash
+from pipeline.desk import Desk
+from pipeline.intake import make_orders, received
+from store import accounts, commands, intents, orders, positions
+from store.unit import Unit
+
+LIVE_FOR = timedelta(days=7)  # no order lives longer: what ended unseen is found by the reconciler within a day
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asks to close positions, with which key, and under which idempotency key."""
+
+    user_id: str
+    key_id: str
+    idempotency_key: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SquaredOff:
+    """What was decided. Without an intent nothing is to be closed, or nothing was to be done; no key is used up then.
+
+    `orders` are documents: with their ids, unless nothing was stored.
+    """
+
+    intent_id: str | None
+    orders: Sequence[Mapping[str, Any]]
+    left: Sequence[Mapping[str, Any]]
+    replayed: bool = False
+
+
+def accept(desk: Desk, asked: Asked, wanted: SquareOff) -> SquaredOff:
+    """Write down the orders that close what is wanted; the same answer to the same key.
+
+    Raises:
+        Malformed: it isn't said what is meant.
+        NotFound: an account or broker of which the user has none.
+        KeyReused, KeySpent: as for a placement.
+        StoreAway: the same key is safe to use again.
+    """
+    wanted.check()
+    meant = _meant(desk, asked.user_id, wanted)
+    wanted = _by_its_key(wanted, desk.instruments())
+    now = desk.now()
+    with desk.store.unit() as unit:
+        accounts.lock(unit, sorted(meant))
+        if not wanted.dry_run and (kept := _kept(unit, asked, now)) is not None:
+            return kept
+        made, left = _decide(unit, desk, asked.user_id, meant, wanted, now)
+        if wanted.dry_run or not made:
+            return SquaredOff(None, [_document(closing) for closing in made], [_left(one) for one in left])
+        answer = _write(unit, desk, asked, wanted, made, left, now)
+        crash("squareoff.before_commit")
+    crash("squareoff.after_commit")
+    desk.wakeups.wake(FIRST[CommandKind.PLACE])
+    return answer
+
+
+def places(desk: Desk, user_id: str, wanted: SquareOff) -> list[str]:
+    """The open orders in the instruments of the positions that are wanted: what `cancel_open` means."""
+    meant = _meant(desk, user_id, wanted)
+    wanted = _by_its_key(wanted, desk.instruments())
+    now = desk.now()
+    with desk.store.unit() as unit:
+        made, left = _decide(unit, desk, user_id, meant, wanted, now)
+        found = {(one.account_id, one.instrument.key, one.product) for one in made}
+        found |= {(one.account_id, one.instrument, one.product) for one in left}
+        return positions.open_orders(unit, user_id, sorted(found), now - LIVE_FOR) if found else []
+
+
+def _meant(desk: Desk, user_id: str, wanted: SquareOff) -> dict[str, Account]:
+    """The user's accounts that the filter leaves."""
+    broker = wanted.filter.broker and wanted.filter.broker.lower()
+    owned = desk.directory().of_user.get(user_id, ())
+    named = [one for one in owned if wanted.filter.account in (None, one.id)]
+    if wanted.filter.account is not None and not named:
+        raise NotFound("account", wanted.filter.account)
+    meant = {one.id: one for one in named if broker in (None, one.broker)}
+    if broker is not None and not meant:
+        raise NotFound("account at the broker", broker)
+    return meant
+
+
+def _by_its_key(wanted: SquareOff, instruments: Mapping[str, Instrument]) -> SquareOff:
+    """The filter with the contract that an alias stands for today."""
+    named = instruments.get(wanted.filter.instrument or "")
+    if named is None or named.key == wanted.filter.instrument:
+        return wanted
+    return wanted.model_copy(update={"filter": wanted.filter.model_copy(update={"instrument": named.key})})
+
+
+def _decide(
+    unit: Unit, desk: Desk, user_id: str, meant: Mapping[str, Account], wanted: SquareOff, now: datetime
+) -> tuple[list[Closing], list[Left]]:
+    instruments = desk.instruments()
+    today = datetime.combine(trading_day(now), time(), IST).astimezone(UTC)
+    under_way = positions.under_way(unit, user_id, list(meant), now - LIVE_FOR)
+    # An order that wasn't judged yet may go by an alias.
+    by_key = [
+        replace(order, instrument=instruments[order.instrument].key) if order.instrument in instruments else order
+        for order in under_way
+    ]
+    traded = positions.traded(unit, user_id, list(meant), today)
+    brokers = {account.id: account.broker for account in meant.values()}
+    return closings(traded, by_key, brokers, instruments, wanted, desk.settings())
+
+
+def _kept(unit: Unit, asked: Asked, now: datetime) -> SquaredOff | None:
+    """What the key stands for already."""
+    kept = intents.find(unit, asked.user_id, asked.idempotency_key, now)
+    if kept is None:
+        return None
+    if kept.fingerprint != asked.fingerprint:
+        raise KeyReused("this Idempotency-Key came with another request before; use a new key")
+    if not kept.live:
+        raise KeySpent(kept.acceptance.intent_id)
+    answer = intents.answer_of(unit, kept.acceptance.intent_id) or {}
+    return SquaredOff(kept.acceptance.intent_id, answer.get("orders", ()), answer.get("left", ()), replayed=True)
+
+
+def _write(
+    unit: Unit, desk: Desk, asked: Asked, wanted: SquareOff, made: Sequence[Closing], left: Sequence[Left], now: datetime
+) -> SquaredOff:
+    settings = desk.settings()
+    lines = tuple(_line(number, closing, wanted) for number, closing in enumerate(made))
+    request = PlaceRequest(orders=lines, max_unsent_sec=wanted.max_unsent_sec)
+    submission = Submission(asked.user_id, asked.key_id, asked.idempotency_key, asked.fingerprint, request)
+    send_before = now + timedelta(seconds=wanted.max_unsent_sec or settings.max_unsent_s)
+    drafts = make_orders(desk.environment.installation, submission, now, send_before)
+    intent_id = drafts[0].intent_id
+    intent = intents.NewIntent(
+        id=intent_id,
+        user_id=asked.user_id,
+        key_id=asked.key_id,
+        kind=CommandKind.PLACE,
+        idempotency_key=asked.idempotency_key,
+        fingerprint=asked.fingerprint,
+        order_ids=tuple(order.id for order in drafts),
+        accepted_at=now,
+        window_until=now + timedelta(seconds=settings.idempotency_window_s),
+    )
+    if not intents.insert(unit, [intent]):
+        raise StoreAway("another request with this key was just written down; send it again")
+    orders.insert(unit, drafts, now)
+    commands.insert_placements(unit, [order.id for order in drafts], FIRST[CommandKind.PLACE], now)
+    orders.append_events(unit, [received(order, line) for order, line in zip(drafts, lines, strict=True)])
+    documents = [
+        {"line": order.line, "correlationId": order.correlation_id, "orderId": order.id, "state": "RECEIVED"}
+        | _document(closing)
+        for order, closing in zip(drafts, made, strict=True)
+    ]
+    told = [_left(one) for one in left]
+    intents.keep_answer(unit, intent_id, {"orders": documents, "left": told})
+    return SquaredOff(intent_id, documents, told)
+
+
+def _line(number: int, closing: Closing, wanted: SquareOff) -> OrderLine:
+    return OrderLine(
+        correlation_id=f"close-{number + 1}",
+        instrument=closing.instrument.key,
+        side=closing.side,
+        quantity=closing.quantity,
+        product=closing.product,
+        order_type=OrderType(wanted.order_type),
+        price=closing.price,
+        market_protection=wanted.market_protection,
+        account=closing.account_id,
+        strategy=wanted.filter.strategy,
+    )
+
+
+def _document(closing: Closing) -> dict[str, Any]:
+    return {
+        "account": closing.account_id,
+        "instrument": closing.instrument.key,
+        "product": closing.product.value,
+        "side": closing.side.value,
+        "quantity": closing.quantity,
+        "price": None if closing.price is None else _in_words(closing.price),
+    }
+
+
+def _left(one: Left) -> dict[str, Any]:
+    return {
+        "account": one.account_id,
+        "instrument": one.instrument,
+        "product": one.product.value,
+        "quantity": one.quantity,
+        "why": one.why.value,
+    }
+
+
+def _in_words(price: Decimal) -> str:
+    """With two decimals, or four where it has them."""
+    return f"{price:.4f}".removesuffix("00")

@@ -1,0 +1,226 @@
+"""Square-off on the real record: one intent that closes what was traded, and closes it once."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from house import FakeBroker, House, a_row, eventually, intake_engine, outcome_engine, utc_now
+
+from domain.errors import KeyReused, Malformed, NotFound
+from domain.ids import new_id
+from domain.lifecycle import OrderState
+from domain.outcomes import Fill
+from domain.squareoff import SquareOff
+from pipeline import squareoff
+from pipeline.books import BookReader
+from pipeline.desk import Desk
+from pipeline.reports import apply_due
+from pipeline.squareoff import Asked, SquaredOff
+from pipeline.steps import STEPS
+
+ALL = SquareOff(all=True)
+
+
+@pytest.fixture
+def broker() -> FakeBroker:
+    return FakeBroker()
+
+
+@pytest.fixture
+def desk(house: House, broker: FakeBroker) -> Desk:
+    return house.desk(broker)
+
+
+def asked(house: House, key: str | None = None, fingerprint: bytes = b"s" * 32) -> Asked:
+    return Asked(house.user_id, house.user_id, key or new_id(), fingerprint)
+
+
+def close(house: House, desk: Desk, wanted: SquareOff = ALL, key: str | None = None) -> SquaredOff:
+    return squareoff.accept(desk, asked(house, key), wanted)
+
+
+def traded(house: House, desk: Desk, broker: FakeBroker, **terms: Any) -> str:
+    """An order that is filled, with its trades."""
+    order_id = house.accept(1, **{"product": "MIS", "orderType": "MARKET", "price": None, **terms}).lines[0].order_id
+    work(house, desk)
+    order = house.order(order_id)
+    assert order.state == "SUBMITTED", order.reason
+    fill(house, desk, broker, order_id)
+    return order_id
+
+
+def work(house: House, desk: Desk) -> None:
+    """What waits goes to its broker."""
+    intake_engine(desk, *STEPS).run("validate", "-")
+    house.dispatcher(desk).pump("-")
+    eventually(lambda: not house.rows("select 1 from commands where live"))
+    outcome_engine(desk).run("persist", "-")
+
+
+def fill(house: House, desk: Desk, broker: FakeBroker, order_id: str, *, trades: bool = True) -> None:
+    order = house.order(order_id)
+    fills = (Fill("NSE", new_id()[-10:], order.quantity, Decimal(1500), utc_now()),) if trades else ()
+    row = a_row(
+        order.broker_tag,
+        broker_order_id=order.broker_order_id,
+        state=OrderState.FILLED,
+        quantity=order.quantity,
+        filled_quantity=order.quantity,
+        average_price=Decimal(1500),
+        fills=fills,
+    )
+    broker.books[order.account_id or ""] = [*broker.books.get(order.account_id or "", []), row]
+    BookReader(desk, broker.name).read()
+    apply_due(desk)
+    assert house.order(order_id).state == "FILLED"
+
+
+def told(answer: SquaredOff) -> list[tuple[str, str, str, int]]:
+    return [(one["account"], one["instrument"], one["side"], one["quantity"]) for one in answer.orders]
+
+
+def test_positions_are_closed_by_one_intent_and_the_orders_name_their_accounts(
+    house: House, desk: Desk, broker: FakeBroker
+) -> None:
+    traded(house, desk, broker)
+    traded(house, desk, broker, account="FK0002", instrument="NSE:TCS", side="SELL", quantity=4)
+
+    answer = close(house, desk)
+
+    assert told(answer) == [("FK0001", "NSE:INFY", "SELL", 10), ("FK0002", "NSE:TCS", "BUY", 4)]
+    work(house, desk)
+    ids = [one["orderId"] for one in answer.orders]
+    assert house.states(ids) == ["SUBMITTED", "SUBMITTED"]
+    assert [house.order(order_id).account_id for order_id in ids] == ["FK0001", "FK0002"]
+    assert {house.order(order_id).intent_id for order_id in ids} == {answer.intent_id}
+    house.check()
+
+
+def test_nothing_to_close_makes_no_intent_and_uses_up_no_key(house: House, desk: Desk, broker: FakeBroker) -> None:
+    key = new_id()
+    assert close(house, desk, key=key) == SquaredOff(None, [], [])
+
+    traded(house, desk, broker)
+    assert close(house, desk, key=key).intent_id is not None
+
+
+def test_the_same_key_gives_the_same_answer(house: House, desk: Desk, broker: FakeBroker) -> None:
+    traded(house, desk, broker)
+    key = new_id()
+
+    first, second = close(house, desk, key=key), close(house, desk, key=key)
+
+    assert (second.intent_id, list(second.orders), list(second.left)) == (first.intent_id, first.orders, first.left)
+    assert second.replayed
+    with pytest.raises(KeyReused):
+        squareoff.accept(desk, asked(house, key, b"t" * 32), ALL)
+
+
+def test_a_dry_run_stores_nothing(house: House, desk: Desk, broker: FakeBroker) -> None:
+    traded(house, desk, broker)
+
+    answer = close(house, desk, SquareOff(all=True, dry_run=True))
+
+    assert (answer.intent_id, told(answer)) == (None, [("FK0001", "NSE:INFY", "SELL", 10)])
+    assert house.rows("select count(*) from intents") == [(1,)]
+
+
+def test_asked_again_while_the_first_is_under_way_nothing_is_closed_twice(
+    house: House, desk: Desk, broker: FakeBroker
+) -> None:
+    traded(house, desk, broker)
+
+    first, second = close(house, desk), close(house, desk)
+    work(house, desk)
+    third = close(house, desk)
+    fill(house, desk, broker, first.orders[0]["orderId"], trades=False)  # its trades aren't read yet
+    fourth = close(house, desk)
+
+    assert [told(one) for one in (second, third, fourth)] == [[], [], []]
+    assert [one["why"] for one in second.left] == ["OPEN_ORDERS"]
+
+
+def test_of_sixteen_at_once_one_closes_the_position(house: House, broker: FakeBroker) -> None:
+    desk = house.desk(broker, size=16)
+    traded(house, desk, broker)
+
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda _: close(house, desk), range(16)))
+
+    assert sorted(len(answer.orders) for answer in answers) == [0] * 15 + [1]
+
+
+def test_of_sixteen_at_once_with_one_key_all_get_the_same(house: House, broker: FakeBroker) -> None:
+    desk = house.desk(broker, size=16)
+    traded(house, desk, broker)
+    key = new_id()
+
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda _: close(house, desk, key=key), range(16)))
+
+    assert len({answer.intent_id for answer in answers}) == 1
+    assert sum(not answer.replayed for answer in answers) == 1
+
+
+def test_intraday_positions_are_of_today_and_carried_ones_of_any_day(
+    house: House, desk: Desk, broker: FakeBroker
+) -> None:
+    traded(house, desk, broker)
+    house.run("update trades set at = at - interval '1 day'")
+
+    assert told(close(house, desk)) == []
+    house.run("update orders set product = 'NRML'")
+    assert told(close(house, desk, SquareOff(all=True, dry_run=True))) == [("FK0001", "NSE:INFY", "SELL", 10)]
+
+
+def test_holdings_are_closed_only_where_they_are_named(house: House, desk: Desk, broker: FakeBroker) -> None:
+    traded(house, desk, broker, product="CNC")
+
+    assert told(close(house, desk)) == []
+    assert told(close(house, desk, SquareOff.model_validate({"filter": {"product": "CNC"}}))) == [
+        ("FK0001", "NSE:INFY", "SELL", 10)
+    ]
+
+
+@pytest.mark.parametrize(
+    "wanted", [{"account": "FK0002"}, {"instrument": "NSE:TCS"}, {"strategy": "other"}, {"product": "NRML"}]
+)
+def test_a_filter_narrows(house: House, desk: Desk, broker: FakeBroker, wanted: dict[str, str]) -> None:
+    traded(house, desk, broker, strategy="mine")
+
+    assert told(close(house, desk, SquareOff.model_validate({"filter": wanted}))) == []
+    mine = {"account": "FK0001", "instrument": "NSE:INFY", "strategy": "mine", "product": "MIS", "broker": "FAKE"}
+    answer = close(house, desk, SquareOff.model_validate({"filter": mine}))
+    assert told(answer) == [("FK0001", "NSE:INFY", "SELL", 10)]
+    assert house.order(answer.orders[0]["orderId"]).strategy == "mine"
+
+
+def test_an_account_that_is_not_the_users_is_not_found(house: House, desk: Desk) -> None:
+    for wanted in ({"account": "XX0001"}, {"broker": "nobody"}):
+        with pytest.raises(NotFound):
+            close(house, desk, SquareOff.model_validate({"filter": wanted}))
+    with pytest.raises(Malformed):
+        close(house, desk, SquareOff())
+
+
+def test_a_limit_has_a_price_and_a_market_order_its_protection(house: House, desk: Desk, broker: FakeBroker) -> None:
+    traded(house, desk, broker)
+    limit = SquareOff.model_validate({"all": True, "orderType": "LIMIT", "distancePercent": "1", "dryRun": True})
+    market = SquareOff.model_validate({"all": True, "marketProtection": "2.5"})
+
+    assert Decimal(close(house, desk, limit).orders[0]["price"]) < desk.instruments()["NSE:INFY"].close
+    order = house.order(close(house, desk, market).orders[0]["orderId"])
+    assert (order.order_type, order.price, order.market_protection) == ("MARKET", None, Decimal("2.5"))
+
+
+def test_the_open_orders_of_what_is_closed_are_found(house: House, desk: Desk, broker: FakeBroker) -> None:
+    traded(house, desk, broker)
+    stop = house.accept(1, product="MIS", side="SELL", quantity=10, account="FK0001").lines[0].order_id
+    house.accept(1, product="MIS", instrument="NSE:TCS", price="3000.00", account="FK0001")
+
+    assert squareoff.places(desk, house.user_id, ALL) == [stop]
+
+
