@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pipeline.chain import INTAKE, OUTCOME, all_stages
+from pipeline.chain import CHANGES, INTAKE, OUTCOME, all_stages
 
 ROOT = Path(__file__).parents[2]
 BROKERS = ("upstox", "zerodha")
@@ -48,7 +48,7 @@ def _names(argument: ast.expr, scope: tuple[str, ...], brokers: tuple[str, ...])
         assert ast.unparse(first.value) == "stage", ast.unparse(argument)
         suffix = "".join(str(part.value) for part in rest if isinstance(part, ast.Constant))
         # The engine runs the two groups; dispatch has a first step of its own.
-        for stage in (*INTAKE, *OUTCOME) if "Engine" in scope else all_stages(brokers):
+        for stage in (*INTAKE, *CHANGES, *OUTCOME) if "Engine" in scope else all_stages(brokers):
             yield stage + suffix
     else:
         raise AssertionError(f"crash({ast.unparse(argument)}): a name that can't be read off the code")

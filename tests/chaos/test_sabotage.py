@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from house import BROKER, House, eventually, intake_engine
 
-import pipeline.stages.dispatch
+import pipeline.pump
 from brokers.base import Line
 from domain.outcomes import Accepted, NotSent, Outcome, Unknown
 from pipeline.calls import Answer, Call, make_call
@@ -52,7 +52,7 @@ def cleared(house: House, truth: Truth, after: Callable[[Line, str], Outcome] | 
 
 def started(office: Office) -> list[Call]:
     """The attempts are committed; nothing was called yet."""
-    office.dispatcher._since = pipeline.stages.dispatch._BEGINNING  # time has been moved past where it looked last
+    office.dispatcher._since = pipeline.pump._BEGINNING  # time has been moved past where it looked last
     return office.dispatcher._first_step(8, [], office.dispatcher._claim)
 
 
@@ -125,8 +125,8 @@ def two_dispatchers_at_once(house: House, truth: Truth) -> Office:
             with suppress(threading.BrokenBarrierError):
                 meeting.wait(1.0)
 
-    before = pipeline.stages.dispatch.crash
-    pipeline.stages.dispatch.crash = wait_for_the_other
+    before = pipeline.pump.crash
+    pipeline.pump.crash = wait_for_the_other
     try:
         threads = [threading.Thread(target=_pump, args=(each,)) for each in (office, other)]
         for thread in threads:
@@ -134,7 +134,7 @@ def two_dispatchers_at_once(house: House, truth: Truth) -> Office:
         for thread in threads:
             thread.join()
     finally:
-        pipeline.stages.dispatch.crash = before
+        pipeline.pump.crash = before
     other.close()
     return office
 

@@ -11,7 +11,7 @@ import sys
 
 from house import FakeBroker, House
 
-from pipeline.stages import dispatch
+from pipeline import pump
 
 
 def pause(point: str) -> None:
@@ -21,7 +21,7 @@ def pause(point: str) -> None:
 
 
 def main(url: str) -> None:
-    dispatch.crash = pause
+    pump.crash = pause
     house, broker = House(url, url, ""), FakeBroker()
     dispatcher = house.dispatcher(house.desk(broker))
     dispatcher.pump("-")

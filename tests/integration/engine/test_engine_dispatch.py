@@ -482,7 +482,7 @@ class Allowance:
         self.left = calls
         self.given_back = 0
 
-    def take(self, account_id: str, wanted: int) -> Granted:
+    def take(self, account_id: str, wanted: int, *, urgent: bool = False) -> Granted:
         count = min(wanted, self.left[account_id])
         self.left[account_id] -= count
         return Granted(account_id, count, 0.0 if count == wanted else 30.0)
