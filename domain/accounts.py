@@ -15,7 +15,6 @@ class Account:
     calendar: str
     is_default: bool
     session: str  # ALIVE or DEAD
-    mode: str  # ACTIVE, REDUCING or HALTED
 
 
 @dataclass(slots=True, kw_only=True)

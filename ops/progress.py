@@ -39,15 +39,13 @@ REFUSED_IN = {
     "PRICE_BAND": "risk",
     "PRICE_DEVIATION": "risk",
     "MARGIN_ESTIMATE": "margin",
-    "ACCOUNT_HALTED": "route",
-    "HALTED": "dispatch",
     "KEY_REVOKED": "dispatch",
     "NOT_SENT": "dispatch",
     "EXPIRED_UNSENT": "dispatch",
     "BROKER_REFUSED": "dispatch",
     "BROKER_REJECTED": "dispatch",
 }
-ELSEWHERE = frozenset({"", "DISCARDED", "NOT_TAKEN", "GROUP_REJECTED"})
+ELSEWHERE = frozenset({"", "HALTED", "REDUCING_ONLY", "DISCARDED", "NOT_TAKEN", "GROUP_REJECTED"})
 NOT_LIVE = ("order", "account", "terms", "average")  # columns that wait for the end
 PLAIN_WORK = frozenset({None, "READY", "SENDING"})  # says nothing that the state doesn't
 SPACED_FROM = 110  # terminal width from which the steps are spaced out

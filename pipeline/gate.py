@@ -15,13 +15,22 @@ from domain.orders import Order
 from domain.verdicts import Proceed, Reject, Verdict, Wait
 from pipeline.batch import Batch
 from pipeline.desk import Desk
+from pipeline.permits import Asked, Permits, lock_accounts, look_at_positions, permits_of
 from store import intents
 from store.unit import Unit
 
 WAIT_FOR_SESSION = timedelta(seconds=1)
 
 
-def last_gate(order: Order, account: Account, instrument: Instrument, *, key_revoked: bool, at: datetime) -> Verdict:
+def last_gate(
+    order: Order,
+    account: Account,
+    instrument: Instrument,
+    *,
+    key_revoked: bool,
+    at: datetime,
+    permits: Permits = Permits({}),  # noqa: B008 - nothing is switched off
+) -> Verdict:
     """Proceed, or why not: the order is over with `CANCELLED_UNSENT` or another code, or waits for its broker session."""
     if order.cancel_requested:
         return Reject("CANCELLED_UNSENT", ("cancelled before it was sent",))
@@ -31,8 +40,8 @@ def last_gate(order: Order, account: Account, instrument: Instrument, *, key_rev
         return Reject("KEY_REVOKED", ("the API key it came with was revoked",))
     if not phase_for(instrument, account.calendar, at).takes_orders:
         return Reject("EXPIRED_UNSENT", (f"the session of {instrument.exchange} ended before it was sent",))
-    if account.mode == "HALTED":
-        return Reject("HALTED", (f"account {account.id} is halted",))
+    if (forbidden := permits.judge(order, account.id, order.instrument)) is not None:
+        return forbidden
     if account.session != "ALIVE":
         return Wait(at + WAIT_FOR_SESSION, f"the session of {account.id} is dead")
     return Proceed()
@@ -44,6 +53,7 @@ def let_through(
     """Those that the gate lets pass; in the batch, the others end here or wait."""
     revoked, passed = _by_revoked_keys(unit, desk, held), []
     directory, instruments = desk.directory(), desk.instruments()
+    permits = _permits(unit, held, batch.at)
     for command in claimed:
         order = held[command.order_id]
         batch.hold(order)
@@ -52,15 +62,30 @@ def let_through(
             batch.commands.append(command)
             continue
         account, instrument = directory.by_id[order.account_id or ""], instruments[order.instrument]
-        match last_gate(order, account, instrument, key_revoked=order.intent_id in revoked, at=batch.at):
+        key_revoked = order.intent_id in revoked
+        match last_gate(order, account, instrument, key_revoked=key_revoked, at=batch.at, permits=permits):
             case Wait(until, why):
                 command.due_at, command.error = until, why
                 batch.commands.append(command)
             case Reject() as verdict:
                 _close(command, order, verdict, batch)
             case _:
+                permits.take(order, account.id, order.instrument)
                 passed.append((command, order))
     return passed
+
+
+def _permits(unit: Unit, held: Mapping[str, Order], at: datetime) -> Permits:
+    """What was sent, or is by this batch, comes before what still waits: of those the later ones find less."""
+    asked: list[Asked] = [
+        (order, order.account_id, order.instrument)
+        for order in held.values()
+        if order.account_id is not None and order.state in UNSENT
+    ]
+    permits = permits_of(unit, asked)
+    lock_accounts(unit, permits, asked)
+    look_at_positions(unit, permits, asked, at, sent_only=True)
+    return permits
 
 
 def _by_revoked_keys(unit: Unit, desk: Desk, held: Mapping[str, Order]) -> frozenset[str]:

@@ -14,13 +14,11 @@ from store.unit import Unit, array, text_array
 def directory(unit: Unit) -> list[Account]:
     """Every account, without its credentials."""
     rows = unit.rows(
-        "select id, user_id, broker, calendar, is_default, session, mode from accounts order by is_default desc, id"
+        "select id, user_id, broker, calendar, is_default, session from accounts order by is_default desc, id"
     )
     return [
-        Account(
-            id=id_, user_id=user_id, broker=broker, calendar=calendar, is_default=default, session=session, mode=mode
-        )
-        for id_, user_id, broker, calendar, default, session, mode in rows
+        Account(id=id_, user_id=user_id, broker=broker, calendar=calendar, is_default=default, session=session)
+        for id_, user_id, broker, calendar, default, session in rows
     ]
 
 

@@ -42,7 +42,7 @@ accounts = Table(
     Column("credentials", LargeBinary, nullable=False),
     Column("is_default", Boolean, nullable=False),
     Column("session", Text, nullable=False),
-    Column("mode", Text, nullable=False),
+    Column("mode", Text, nullable=False),  # of processes that know no switches yet
     Column("limit_paise", BigInteger, nullable=False),
     Column("blocked_paise", BigInteger, nullable=False),
     Column("exposure_paise", BigInteger, nullable=False),
@@ -90,6 +90,7 @@ intents = Table(
     Column("accepted_at", _MOMENT, nullable=False),
     Column("window_until", _MOMENT, nullable=False),
     Column("answer", JSON),
+    Column("closing", Boolean, nullable=False),
     UniqueConstraint("user_id", "idempotency_key"),
 )
 
@@ -389,4 +390,27 @@ awaited_trades = Table(
     Column("account_id", Text, nullable=False),
     Column("filled", BigInteger, nullable=False),
     Column("since", _MOMENT, nullable=False),
+)
+
+switches = Table(
+    "switches",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("mode", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("by_operator", Boolean, nullable=False),
+    Column("at", _MOMENT, nullable=False),
+    Column("wanted", JSON, nullable=False),
+    Column("followed", JSON, nullable=False),
+    Column("carried_out_at", _MOMENT),
+)
+
+setting_documents = Table(
+    "setting_documents",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
 )

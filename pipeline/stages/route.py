@@ -6,15 +6,13 @@ from datetime import datetime, timedelta
 
 from domain.accounts import Account
 from domain.orders import Order
-from domain.verdicts import Proceed, Reject, Verdict, Wait
+from domain.verdicts import Proceed, Verdict, Wait
 
 SESSION_LOOK = timedelta(seconds=1)
 
 
 def decide(order: Order, account: Account, now: datetime) -> Verdict:
-    """Proceed to the account's broker unless the account is halted, or its session is dead (then wait for a new one)."""
-    if account.mode == "HALTED":
-        return Reject("ACCOUNT_HALTED", (f"account {account.id} at {account.broker} is halted; an operator can resume it",))
+    """Proceed to the account's broker, or wait for a new session where the account's is dead."""
     if account.session != "ALIVE":
         return Wait(now + SESSION_LOOK, f"the session of account {account.id} at {account.broker} is over; log in again")
     return Proceed({"broker": account.broker, "account": account.id, "chosen": _chosen_by(order, account)})

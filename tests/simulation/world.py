@@ -103,7 +103,6 @@ class World:
                     calendar="SIM",
                     is_default=broker == self.plan.brokers[0] and number == 0,
                     session="ALIVE",
-                    mode="ACTIVE",
                 )
                 totals = {"blocked_paise": 0, "exposure_paise": 0, "open_orders": 0, "second": 0, "orders_this_second": 0}
                 row = {"account": account, "limit_paise": self.plan.limit_paise, **totals}

@@ -227,7 +227,10 @@ def test_a_cancel_asked_for_before_the_attempt_wins(house: House) -> None:
 
 def test_a_halted_account_sends_nothing(house: House) -> None:
     (order_id,) = cleared(house)
-    house.run("update accounts set mode = 'HALTED'")
+    house.run(
+        "insert into switches (scope, subject, mode, version, reason, by, by_operator, at, wanted)"
+        " values ('ACCOUNT', 'FK0001', 'HALTED', 1, 'enough', 'asha', true, now(), '{}')"
+    )
     broker = FakeBroker()
 
     house.dispatcher(house.desk(broker)).pump()

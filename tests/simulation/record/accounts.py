@@ -99,7 +99,6 @@ def _with_session(account: Account, session: str) -> Account:
         calendar=account.calendar,
         is_default=account.is_default,
         session=session,
-        mode=account.mode,
     )
 
 

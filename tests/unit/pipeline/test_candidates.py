@@ -29,7 +29,7 @@ ABLE = {name: replace(ALL, broker=name) for name in ("upstox", "zerodha", "fyers
 
 def an_account(id_: str, broker: str, *, is_default: bool = False) -> Account:
     return Account(
-        id=id_, user_id="u", broker=broker, calendar="SIM", is_default=is_default, session="ALIVE", mode="ACTIVE"
+        id=id_, user_id="u", broker=broker, calendar="SIM", is_default=is_default, session="ALIVE"
     )
 
 
