@@ -6,9 +6,11 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic.alias_generators import to_camel
 
+from domain.cancels import AtOnce
+from domain.changes import Result, Told
 from domain.events import EventType, Source
 from domain.lifecycle import OrderState
 from domain.orders import OrderType, Product, Side, Validity
@@ -86,22 +88,91 @@ class OrderView(_Answer):
     average_price: DecimalText | None
     reason: Reason | None
     work: Work | None
+    changing: Annotated[int, Field(description="How many modifies and cancels of it are under way.")]
     accepted_at: datetime
     updated_at: datetime
     send_before: datetime
 
 
+class ChangeView(_Answer):
+    """One line of an intent that modifies or cancels. `result` is null until it is known what came of it.
+
+    What follows `work` is the order as it stands; all null where there is none that the caller may see.
+    """
+
+    line: int
+    order_id: UUID
+    correlation_id: str | None
+    intent_id: UUID
+    kind: Literal["MODIFY", "CANCEL"]
+    wanted: Annotated[dict[str, Any], Field(description="The terms asked for, or how to cancel.")]
+    result: Result | AtOnce | None
+    told: Annotated[Told | None, Field(description="How the newest call ended. It is not the last word.")]
+    told_detail: str | None
+    reason: Reason | None
+    asked_at: datetime
+    settled_at: datetime | None
+    work: Work | None
+    state: OrderState | None
+    version: int | None
+    instrument: str | None
+    side: Side | None
+    quantity: int | None
+    filled_quantity: int | None
+    average_price: DecimalText | None
+    broker: str | None
+    account: str | None
+
+
+class OrderDetail(OrderView):
+    changes: Annotated[list[ChangeView], Field(description="The modifies and cancels of it that are under way.")]
+
+
 class IntentSummary(_Answer):
     intent_id: UUID
     kind: Literal["PLACE", "MODIFY", "CANCEL"]
+    status: Literal["RUNNING", "MARKED", "DONE", "PARTIAL", "REJECTED", "NONE"]
+    accepted_at: datetime
+    settled: int
+    total: int
+    counts: Annotated[
+        dict[str, int] | None,
+        Field(description="Of modifies and cancels: how many lines have which result; NOT_KNOWN is none yet."),
+    ] = None
+
+
+class PlaceIntent(_Answer):
+    """An intent that places."""
+
+    intent_id: UUID
+    kind: Literal["PLACE"]
     status: Literal["RUNNING", "DONE", "PARTIAL", "REJECTED"]
     accepted_at: datetime
     settled: int
     total: int
-
-
-class IntentView(IntentSummary):
     orders: list[OrderView]
+
+
+class ChangeIntent(_Answer):
+    """An intent that modifies or cancels, with a page of its lines.
+
+    DONE: all are cancelled (modified); PARTIAL: some; NONE: none. MARKED: nothing is waited for, but not everything that
+    was marked is carried out yet.
+    """
+
+    intent_id: UUID
+    kind: Literal["MODIFY", "CANCEL"]
+    status: Literal["RUNNING", "MARKED", "DONE", "PARTIAL", "NONE"]
+    accepted_at: datetime
+    settled: int
+    total: int
+    counts: Annotated[dict[str, int], Field(description="How many lines have which result; NOT_KNOWN is none yet.")]
+    changes: list[ChangeView]
+    next: Annotated[str | None, Field(description="The cursor of the next page of lines.")]
+
+
+class IntentView(RootModel[PlaceIntent | ChangeIntent]):
+    """An intent with its lines."""
 
 
 class IntentPage(_Answer):
@@ -128,6 +199,7 @@ class CallView(_Answer):
     """One call to a broker for one order."""
 
     number: int
+    kind: Annotated[Literal["PLACE", "MODIFY", "CANCEL"], Field(description="Which instruction it carried.")]
     call_id: Annotated[UUID, Field(description="The lines of one call share it.")]
     broker: str
     account: str

@@ -20,7 +20,7 @@ from ingress.metrics import Metrics
 from ingress.operators import Operators
 from ingress.throttle import Throttle
 from ingress.waiters import Waiters
-from readmodel.queries import Scope
+from readmodel.asking import Scope
 from readmodel.reader import Reader
 from store.users import ApiKey, Role
 
@@ -60,6 +60,7 @@ class Door:
     circuit: Callable[[str], str] = lambda broker: "CLOSED"  # of a broker: OPEN or CLOSED; may block a little
     hear: Callable[[str, dict[str, str], bytes], bool] = lambda broker, headers, body: False  # a postback; may block
     operators: Operators | None = None  # for work on what is stuck
+    trials: Operators | None = None  # for trying requests out, and for what signals need of the record
     version: Mapping[str, str] = field(default_factory=dict)
     release: Callable[[], None] = lambda: None  # gives back what the door was given; may block a little
     metrics: Metrics = field(default_factory=Metrics)

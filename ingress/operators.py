@@ -1,4 +1,4 @@
-"""Operators' work on the record: off the event loop, on threads of its own, with the desk that the stages have."""
+"""Work on the record that takes its time: off the event loop, on threads of its own, with the desk that the stages have."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _T = TypeVar("_T")
 class Operators:
     """A client that hangs up stops nothing: what was begun is done, and its Idempotency-Key tells how it ended."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, *, threads: int = THREADS, name: str = "operator") -> None:
         self._desk = desk
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="operator")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
     async def run(self, work: Callable[[Desk], _T]) -> _T:
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._threads, work, self._desk))

@@ -7,12 +7,12 @@ import orjson
 from domain.errors import NotFound
 from domain.intents import Acceptance, PlaceRequest, Submission
 from ingress import parameters, shape
-from ingress.answers import Accepted, History, IntentView, OrderPage, OrderView, TradePage
+from ingress.answers import Accepted, History, IntentView, OrderDetail, OrderPage, TradePage
 from ingress.door import Door, scope_of
 from ingress.intents import as_it_stands, path_of
 from ingress.operations import EVERY_ROLE, PLACES, Answer, Call, op
 from ingress.wire import REPLAYED, Reply, idempotency_key, json_body, refused_for_now, wait_preference
-from readmodel import queries
+from readmodel import changes, queries
 from readmodel.queries import Filters
 
 PLACE_EXAMPLE = {
@@ -157,15 +157,16 @@ async def list_orders(door: Door, call: Call) -> Reply:
     "/v2/orders/{orderId}",
     tag="Orders",
     roles=EVERY_ROLE,
-    answers={200: Answer(description="The order.", model=OrderView, headers={"ETag": "The order's version."})},
+    answers={200: Answer(description="The order.", model=OrderDetail, headers={"ETag": "The order's version."})},
     problems=("NOT_FOUND",),
 )
 async def show_order(door: Door, call: Call) -> Reply:
-    """One order as it stands."""
+    """One order as it stands, with the modifies and cancels of it that are under way."""
     order_id = parameters.id_in_path(call.path["orderId"], "order")
     view = await door.reader.ask(queries.order, scope_of(call.key), order_id)
     if view is None:
         raise NotFound("order", order_id)
+    view["changes"] = await door.reader.ask(changes.undone_of, order_id) if view["changing"] else []
     return Reply(200, orjson.dumps(view), {"ETag": f'"{view["version"]}"'})
 
 
@@ -178,7 +179,7 @@ async def show_order(door: Door, call: Call) -> Reply:
     problems=("NOT_FOUND",),
 )
 async def show_history(door: Door, call: Call) -> Reply:
-    """What happened to an order: its events, oldest first."""
+    """What happened to an order: its events, and its calls to brokers by their kind, oldest first."""
     order_id = parameters.id_in_path(call.path["orderId"], "order")
     view = await door.reader.ask(queries.history, scope_of(call.key), order_id)
     if view is None:

@@ -8,6 +8,7 @@ from ingress.operations import Parameter, matching, one_of, uuid, whole_number
 from readmodel.pages import LIMIT_DEFAULT, LIMIT_MAX, BadCursor, TradePlace, read_id_cursor, read_trade_cursor
 
 WAIT_MAX_S = 60
+LINES_DEFAULT = 100
 _STATES = frozenset(state.value for state in OrderState)
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._:\-]{0,63}"
 _KEY = r"[A-Z]{2,5}:[A-Z0-9][A-Z0-9&._\-]{0,57}"
@@ -75,6 +76,19 @@ AFTER_ID = Parameter(
     schema={"type": "string", "pattern": "^[A-Za-z0-9_-]{21}[AQgw]$"},
     description="`next` of the page before.",
     read=_id_cursor,
+)
+LINES = Parameter(
+    name="limit",
+    schema={"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LINES_DEFAULT},
+    description="Of an intent that modifies or cancels: the most lines to give.",
+    read=whole_number(1, LIMIT_MAX),
+    default=LINES_DEFAULT,
+)
+AFTER_LINE = Parameter(
+    name="after",
+    schema={"type": "string", "pattern": "^[0-9]{1,9}$"},
+    description="`next` of the page before.",
+    read=whole_number(0, 999_999_999),
 )
 AFTER_TRADE = Parameter(
     name="after", schema={"type": "string"}, description="`next` of the page before.", read=_trade_cursor

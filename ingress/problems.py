@@ -28,6 +28,8 @@ CODES: dict[str, tuple[int, str]] = {
     "METHOD_NOT_ALLOWED": (405, "This path does not take that method"),
     "IDEMPOTENCY_KEY_SPENT": (409, "The Idempotency-Key's window is over"),
     "STALE_VERSION": (409, "The order was changed in the meantime"),
+    "ORDER_NOT_MODIFIABLE": (409, "The order can't be modified, or not so"),
+    "SOFT_CANCEL_DISABLED": (409, "The administrator allows no soft cancels"),
     "NOT_STUCK": (409, "The command is not stuck"),
     "MAY_HAVE_BEEN_SENT": (409, "The broker may have the order"),
     "NOT_UNKNOWN": (409, "There is nothing to settle"),
@@ -36,6 +38,7 @@ CODES: dict[str, tuple[int, str]] = {
     "NOT_JSON": (415, "The body must be application/json"),
     "MALFORMED": (422, "The request's form is wrong"),
     "IDEMPOTENCY_KEY_REUSED": (422, "The Idempotency-Key belongs to another request"),
+    "PRECONDITION_REQUIRED": (428, "The If-Match header is missing"),
     "RATE_LIMITED": (429, "Too many requests with this key"),
     "INTERNAL": (500, "A defect of ours"),
     "OVERLOADED": (503, "More work is waiting than can be finished in time"),
@@ -120,6 +123,8 @@ def problem_of(error: Exception) -> Problem | None:
             return Problem(error.code, str(error), headers={"Location": link}, members=members)
         case errors.StaleVersion():
             return Problem(error.code, str(error), members={"version": error.found})
+        case errors.NotModifiable():
+            return Problem(error.code, str(error), members={"reason": {"code": error.why, "text": error.words}})
         case errors.Busy():
             return Problem(error.code, str(error), headers={"Retry-After": str(error.retry_after_s)})
         case errors.Refused():

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from domain.errors import Busy
-from readmodel import queries
+from readmodel import changes, queries
 from readmodel.reader import Reader
 from readmodel.views import SETTLED
 
@@ -27,12 +27,16 @@ RECONNECT_S = 1.0
 
 @dataclass(slots=True)
 class _Watch:
-    order_ids: Sequence[str]
+    """What is waited for: that these orders settle, or, without any, that it is known what came of the intent's changes."""
+
+    order_ids: Sequence[str] | None
     futures: set[asyncio.Future[None]] = field(default_factory=set)
 
 
 class Waiters:
     """Wakes those who wait when news of their intent comes in and every line of it has settled.
+
+    A line that places has settled with its order; one that modifies or cancels when it is known what came of it.
 
     One subscription and one reader serve a whole process: however many wait, one question asks for all of them.
     """
@@ -60,8 +64,11 @@ class Waiters:
         for watch in self._watches.values():
             _release(watch)
 
-    async def until_settled(self, intent_id: str, order_ids: Sequence[str], seconds: float) -> None:
-        """Returns when every line has settled, when the time is over, or when the process shuts down."""
+    async def until_settled(self, intent_id: str, order_ids: Sequence[str] | None, seconds: float) -> None:
+        """Returns when every line has settled, when the time is over, or when the process shuts down.
+
+        `order_ids` are those that the intent places; None where it changes orders.
+        """
         if self._draining or seconds <= 0:
             return
         watch = self._watches.setdefault(intent_id, _Watch(order_ids))
@@ -86,7 +93,7 @@ class Waiters:
         self._stir.set()
 
     async def _look(self) -> None:
-        """Ask for the states of all lines that may have moved, and wake those whose intent has settled."""
+        """Ask for all lines that may have moved, and wake those whose intent has settled."""
         loop = asyncio.get_running_loop()
         reread_at = loop.time() + REREAD_S
         while True:
@@ -104,15 +111,28 @@ class Waiters:
                 await self._wake_settled(stirred)
 
     async def _wake_settled(self, intent_ids: Sequence[str]) -> None:
-        wanted = [order_id for intent_id in intent_ids for order_id in self._watches[intent_id].order_ids]
+        places = {
+            intent_id: order_ids
+            for intent_id in intent_ids
+            if (order_ids := self._watches[intent_id].order_ids) is not None
+        }
+        changing = [intent_id for intent_id in intent_ids if intent_id not in places]
+        wanted = [order_id for order_ids in places.values() for order_id in order_ids]
         try:
-            states = await self._reader.ask(queries.states_of, wanted)
+            states = await self._reader.ask(queries.states_of, wanted) if wanted else {}
+            open_yet = await self._reader.ask(changes.waited_for, changing) if changing else set()
         except Busy as error:
             log.debug("waiting intents can't be read: %s", error)
             return
         for intent_id in intent_ids:
             watch = self._watches.get(intent_id)
-            if watch is not None and all(states.get(order_id) in SETTLED for order_id in watch.order_ids):
+            if watch is None:
+                continue
+            if intent_id in places:
+                settled = all(states.get(order_id) in SETTLED for order_id in places[intent_id])
+            else:
+                settled = intent_id not in open_yet
+            if settled:
                 _release(watch)
 
     async def _listen(self) -> None:

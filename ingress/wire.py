@@ -12,15 +12,17 @@ import falcon.asgi
 
 from domain.errors import Busy
 from domain.ids import new_id
-from ingress.problems import CONTENT_TYPE, Headers, Problem, prepared
+from ingress.problems import CONTENT_TYPE, Headers, Problem, bad_parameter, prepared
 
 BODY_MAX = 64 * 1024
+JOB_MAX = 1024 * 1024  # of what may name ten thousand orders
 BODY_S = 10.0  # a body must be complete after this time
 DISCARD_MAX = 16 * 1024 * 1024  # of a body that is too large: read on, so that the client hears why
 JSON = "application/json"
 
 REPLAYED = {"Idempotency-Replayed": "true"}
 _KEY = re.compile(r"[!-~]{16,255}")
+_VERSION = re.compile(r'"([0-9]{1,9})"|([0-9]{1,9})')
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
@@ -51,33 +53,33 @@ class Request(falcon.asgi.Request):
             self._our_id = given if given is not None and _REQUEST_ID.fullmatch(given) else new_id()
             return self._our_id
 
-    async def body(self) -> bytes:
-        """The whole body.
+    async def body(self, most: int = BODY_MAX) -> bytes:
+        """The whole body, of at most so many bytes.
 
         Raises Problem: it is too large, by its Content-Length or as it arrives; it came too slowly, or not whole. A
         request that was cut off is never taken for a shorter one.
         """
         length = self.content_length
-        if length is not None and length > BODY_MAX:
+        if length is not None and length > most:
             await self._discard(length)
-            raise _too_large()
+            raise _too_large(most)
         event = self._first_event or {}
         first: bytes = event.get("body", b"")
-        if not event.get("more_body", False) and len(first) <= BODY_MAX:
+        if not event.get("more_body", False) and len(first) <= most:
             return first
         try:
             async with asyncio.timeout(BODY_S):
-                return await self._rest(first, event.get("more_body", False))
+                return await self._rest(first, event.get("more_body", False), most)
         except TimeoutError:
             raise Problem("BAD_REQUEST", f"the body was not complete after {BODY_S:g} s") from None
 
-    async def _rest(self, first: bytes, more: bool) -> bytes:
+    async def _rest(self, first: bytes, more: bool, most: int) -> bytes:
         chunks, size = [first], len(first)
-        while more or size > BODY_MAX:
-            if size > BODY_MAX:
+        while more or size > most:
+            if size > most:
                 if more:
                     await self._discard(DISCARD_MAX)
-                raise _too_large()
+                raise _too_large(most)
             event = await self._receive()
             if event["type"] == "http.disconnect":
                 raise Problem("BAD_REQUEST", "the connection ended before the body did")
@@ -130,10 +132,25 @@ def idempotency_key(request: Request) -> str:
     return key
 
 
-async def json_body(request: Request) -> bytes:
+def version_matched(request: Request) -> int:
+    """The version of `If-Match`: `"3"` or `3`. Raises Problem where it is missing, or is none.
+
+    A weak one, a list and `*` are refused: a modify is for one version that the client has seen.
+    """
+    given = request.get_header("IF-MATCH")
+    if given is None or not given.strip():
+        detail = "send the order's version as If-Match: it is its ETag and its `version`"
+        raise Problem("PRECONDITION_REQUIRED", detail)
+    found = _VERSION.fullmatch(given.strip())
+    if found is None:
+        raise bad_parameter("If-Match", 'one version is wanted, such as "3"')
+    return int(found[1] or found[2])
+
+
+async def json_body(request: Request, most: int = BODY_MAX) -> bytes:
     if not is_json(request.get_header("CONTENT-TYPE")):
         raise Problem("NOT_JSON", "send the body as application/json, in UTF-8", headers={"Accept": "application/json"})
-    return await request.body()
+    return await request.body(most)
 
 
 def is_json(content_type: str | None) -> bool:
@@ -165,5 +182,5 @@ def _bad_wait(longest_s: int) -> Problem:
     return Problem("BAD_PARAMETER", f"Prefer: {detail}", errors=[where])
 
 
-def _too_large() -> Problem:
-    return Problem("BODY_TOO_LARGE", f"a body has at most {BODY_MAX} bytes")
+def _too_large(most: int) -> Problem:
+    return Problem("BODY_TOO_LARGE", f"a body has at most {most} bytes here")

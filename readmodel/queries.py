@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
-from psycopg.rows import namedtuple_row
 from sqlalchemy import Connection, Row, Select, and_, func, literal, select, tuple_
 
+from domain.commands import CommandKind
+from readmodel.asking import Scope, plain_rows
+from readmodel.change_views import changes_summary
+from readmodel.changes import counts_of
 from readmodel.pages import TradePlace, id_cursor, trade_cursor
 from readmodel.views import (
     View,
@@ -24,13 +26,6 @@ from readmodel.views import (
     trade_view,
 )
 from store.tables import accounts, commands, intents, order_events, orders, trades
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Whose rows may be seen; without a user, everyone's."""
-
-    user_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +67,7 @@ _WORK_COLUMNS = (
 _INTENT = f"""
 select i.id as asked_id, i.kind as asked_kind, i.accepted_at as asked_at, {_ORDER_COLUMNS}, {_WORK_COLUMNS}
 from intents i join orders o on o.id = any(i.order_ids) left join commands c on c.order_id = o.id and c.seq = 0
-where i.id = %s and (%s::uuid is null or i.user_id = %s) order by o.line
+where i.id = %s and (%s::uuid is null or i.user_id = %s) and i.kind = 'PLACE' order by o.line
 """  # noqa: S608
 _ORDER = f"""
 select {_ORDER_COLUMNS}, {_WORK_COLUMNS} from orders o left join commands c on c.order_id = o.id and c.seq = 0
@@ -81,13 +76,13 @@ where o.id = %s and (%s::uuid is null or o.user_id = %s)
 
 
 CALLS = (
-    "select number, call_id, broker, account_id, tag, request, started_at, lease_until, outcome, response, ended_at"
+    "select number, kind, call_id, broker, account_id, tag, request, started_at, lease_until, outcome, response, ended_at"
     " from attempts where order_id = %s order by number"
 )
 
 
 def intent(connection: Connection, scope: Scope, intent_id: str) -> View | None:
-    """The intent with every line as it stands."""
+    """An intent that places, with every line as it stands."""
     lines = plain_rows(connection, _INTENT, (intent_id, scope.user_id, scope.user_id))
     return intent_view(lines) if lines else None
 
@@ -102,22 +97,19 @@ def states_of(connection: Connection, order_ids: Sequence[str]) -> dict[str, str
     return dict(plain_rows(connection, "select id, state from orders where id = any(%s::uuid[])", (list(order_ids),)))
 
 
-def plain_rows(connection: Connection, sql: str, parameters: Sequence[object]) -> list[Any]:
-    """Rows by the driver alone, each with its columns as attributes."""
-    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
-    return driver.cursor(row_factory=namedtuple_row).execute(sql, parameters).fetchall()
-
-
 def intent_page(connection: Connection, scope: Scope, *, limit: int, after: str | None) -> Page:
     """Intents without their lines, newest first."""
     wanted = _of(
         select(intents.c.id, intents.c.kind, intents.c.accepted_at, intents.c.order_ids), intents.c.user_id, scope
     )
     rows, more = _by_id(connection, wanted, intents.c.id, limit, after)
-    line_ids = [order_id for row in rows for order_id in row.order_ids]
+    line_ids = [order_id for row in rows if row.kind == CommandKind.PLACE for order_id in row.order_ids]
     states = states_of(connection, line_ids)
+    counts = counts_of(connection, [row.id for row in rows if row.kind != CommandKind.PLACE])
     views = [
         intent_summary(row.id, row.kind, row.accepted_at, [states[order_id] for order_id in row.order_ids])
+        if row.kind == CommandKind.PLACE
+        else changes_summary(row.id, row.kind, row.accepted_at, counts.get(row.id, ()))
         for row in rows
     ]
     return Page(views, id_cursor(rows[-1].id) if more else None)

@@ -76,14 +76,15 @@ def order_view(row: Any) -> View:
         "pendingQuantity": 0 if state in _TERMINAL else row.quantity - row.filled_quantity,
         "averagePrice": decimal_text(row.average_price),
         "reason": {"code": row.reason_code, "text": row.reason or ""} if row.reason_code is not None else None,
-        "work": _work_view(row),
+        "work": work_view(row),
+        "changing": row.changing,
         "acceptedAt": moment_text(row.accepted_at),
         "updatedAt": moment_text(row.updated_at),
         "sendBefore": moment_text(row.send_before),
     }
 
 
-def _work_view(row: Any) -> View | None:
+def work_view(row: Any) -> View | None:
     if row.work_stage is None:
         return None
     return {
@@ -143,6 +144,7 @@ def call_view(row: Any) -> View:
     """One call to a broker for one order; without an outcome nobody has written down how it ended."""
     return {
         "number": row.number,
+        "kind": row.kind,
         "callId": row.call_id,
         "broker": broker_text(row.broker),
         "account": row.account_id,
