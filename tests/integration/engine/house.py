@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -13,21 +13,24 @@ from typing import Any
 
 from brokers.base import Funds, Hint, Line, Payload, Session
 from domain.capabilities import Capabilities
-from domain.commands import Command
+from domain.commands import Command, CommandKind
 from domain.events import fold
 from domain.ids import new_id
 from domain.instruments import Instrument
 from domain.intents import Acceptance, PlaceRequest, Submission
+from domain.lifecycle import TERMINAL, OrderState
 from domain.orders import Order, OrderType, Product, Validity
-from domain.outcomes import Accepted, BookRow, Outcome, Unreadable
+from domain.outcomes import Accepted, BookRow, Fill, Outcome, Refused, Unreadable
 from domain.positions import Position
 from domain.reference import cash_instruments
 from domain.verdicts import Proceed, Verdict
 from ops.sandbox import SandboxAccount
+from pipeline.changes import ChangeGroup
 from pipeline.desk import Desk, Environment
 from pipeline.intake import Intake
 from pipeline.intake_group import Facts, IntakeGroup, Step
 from pipeline.stage import Engine, Policy
+from pipeline.stages.change import Changer
 from pipeline.stages.dispatch import Dispatcher
 from pipeline.stages.persist import OutcomeGroup
 from store import commands, orders
@@ -41,6 +44,7 @@ ACCOUNTS = tuple(
 POLICY = Policy(3, (60_000, 60_000))
 STAGES = ("validate", "risk", "margin", "route")
 PATIENCE_S = 15.0
+FREEZE = 89_000  # of NSE:INFY: one order may have no more
 
 
 def eventually(question: Callable[[], Any], within_s: float = PATIENCE_S) -> Any:
@@ -69,6 +73,7 @@ class FakeBroker:
         self.name = name
         self.answer = answer or (lambda line: Accepted(f"B-{line.order.broker_tag}"))
         self.calls: list[tuple[Line, ...]] = []
+        self.cancels: list[str] = []  # the broker's ids of the orders it was asked to cancel
         self.books: dict[str, Sequence[BookRow] | Unreadable] = {}
         self.held: dict[str, Sequence[Position] | Unreadable] = {}
         self.money: dict[str, Funds | Unreadable] = {}
@@ -109,7 +114,22 @@ class FakeBroker:
     def cancel(
         self, session: Session, broker_order_id: str, *, timeout_s: float, send_by: float | None = None
     ) -> Outcome:
-        raise NotImplementedError
+        self.cancels.append(broker_order_id)
+        self.end(session.account_id, broker_order_id, OrderState.CANCELLED)
+        return Accepted(broker_order_id)
+
+    def end(self, account_id: str, broker_order_id: str, state: OrderState, **figures: Any) -> bool:
+        """Have a live order of the book end; gives whether it was there and live."""
+        book = self.books.get(account_id, [])
+        if isinstance(book, Unreadable):
+            return False
+        ends = {
+            number: replace(row, state=state, status=state.lower(), **figures)
+            for number, row in enumerate(book)
+            if row.broker_order_id == broker_order_id and row.state not in TERMINAL
+        }
+        self.books[account_id] = [ends.get(number, row) for number, row in enumerate(book)]
+        return bool(ends)
 
     def funds(self, session: Session, *, timeout_s: float) -> Funds | Unreadable:
         return self.money.get(session.account_id, Unreadable("nobody told"))
@@ -119,6 +139,59 @@ class FakeBroker:
 
     def hint(self, session: Session, headers: dict[str, str], body: bytes) -> Hint | None:
         return None
+
+
+class BookedBroker(FakeBroker):
+    """Its book follows what it takes: every order that is accepted rests there until it is cancelled or filled.
+
+    `on_cancel` is asked before a cancel takes effect: with an outcome it has none.
+    """
+
+    def __init__(self, answer: Callable[[Line], Outcome] | None = None, **given: Any) -> None:
+        super().__init__(answer, **given)
+        self.on_cancel: Callable[[str], Outcome | None] = lambda broker_order_id: None
+        self._booking = threading.Lock()
+
+    def place(
+        self, session: Session, lines: Sequence[Line], *, timeout_s: float, send_by: float | None = None
+    ) -> Sequence[Outcome]:
+        outcomes = super().place(session, lines, timeout_s=timeout_s, send_by=send_by)
+        for line, outcome in zip(lines, outcomes, strict=True):
+            if isinstance(outcome, Accepted):
+                self.rest(session.account_id, line)
+        return outcomes
+
+    def rest(self, account_id: str, line: Line) -> None:
+        tag, quantity = line.order.broker_tag, line.order.quantity
+        row = a_row(tag, state=OrderState.OPEN, quantity=quantity)
+        with self._booking:
+            self.books[account_id] = [*self.books.get(account_id, ()), row]  # type: ignore[misc]
+
+    def fill(self, account_id: str, broker_order_id: str, quantity: int) -> bool:
+        with self._booking:
+            return self.end(
+                account_id,
+                broker_order_id,
+                OrderState.FILLED,
+                filled_quantity=quantity,
+                average_price=Decimal(1500),
+                fills=(Fill(f"T-{broker_order_id}", "NSE", quantity, Decimal(1500), utc_now()),),
+            )
+
+    def row(self, broker_order_id: str) -> BookRow:
+        """What the book shows of one order."""
+        books = [book for book in self.books.values() if not isinstance(book, Unreadable)]
+        return next(row for book in books for row in book if row.broker_order_id == broker_order_id)
+
+    def cancel(
+        self, session: Session, broker_order_id: str, *, timeout_s: float, send_by: float | None = None
+    ) -> Outcome:
+        self.cancels.append(broker_order_id)
+        if (outcome := self.on_cancel(broker_order_id)) is not None:
+            return outcome
+        with self._booking:
+            is_live = self.end(session.account_id, broker_order_id, OrderState.CANCELLED)
+        return Accepted(broker_order_id) if is_live else Refused("OVER", "this order is over already")
 
 
 class NotedWakeups:
@@ -200,6 +273,11 @@ class House:
         dispatcher = Dispatcher(desk, BROKER, **given)
         self._closing.append(lambda: dispatcher.stop(2.0))
         return dispatcher
+
+    def changer(self, desk: Desk, kind: CommandKind = CommandKind.CANCEL, **given: Any) -> Changer:
+        changer = Changer(desk, BROKER, kind, **given)
+        self._closing.append(lambda: changer.stop(2.0))
+        return changer
 
     def accept(self, lines: int = 1, *, desk: Desk | None = None, **terms: Any) -> Acceptance:
         """An intent of so many lines, written down."""
@@ -322,6 +400,10 @@ def proceed(_order: Order, _facts: Facts) -> Verdict:
 
 def intake_engine(desk: Desk, *chosen: Step, **judges: Callable[[Order, Facts], Verdict]) -> Engine:
     return Engine(desk, IntakeGroup(desk, chosen or steps(**judges)))
+
+
+def change_engine(desk: Desk) -> Engine:
+    return Engine(desk, ChangeGroup(desk))
 
 
 def outcome_engine(desk: Desk) -> Engine:
