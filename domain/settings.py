@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -43,6 +43,10 @@ class Settings(BaseModel):
     dispatch_tries: int = Field(default=8, ge=1)
 
     broker_failover_enabled: bool = False  # from what was provably not taken, to the user's next account
+
+    # cancels
+    async_cancel_enabled: bool = True  # SOFT cancels are taken
+    cancel_policy: Literal["BEST_EFFORT", "FAIL_FAST"] = "BEST_EFFORT"  # of a request that names none
 
     # the unknown: from a call's end until an order that was taken surely stands in the book; per broker where it differs
     proof_s: float = Field(default=60.0, gt=0)

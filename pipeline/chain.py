@@ -22,6 +22,11 @@ def change_stage(broker: str, kind: CommandKind) -> str:
     return f"dispatch.{broker}.{kind.lower()}"
 
 
+def soft_cancel_stage(broker: str) -> str:
+    """Where soft cancels are made: apart, so that they take neither the room nor the calls of those that are waited for."""
+    return f"dispatch.{broker}.soft.cancel"
+
+
 def is_change_stage(stage: str) -> bool:
     """Whether the stage works on modifies or cancels, and not on placements."""
     return stage in CHANGES or stage.endswith((".cancel", ".modify"))
@@ -48,6 +53,7 @@ def all_stages(brokers: tuple[str, ...]) -> tuple[str, ...]:
         for stage in (
             dispatch_stage(broker),
             change_stage(broker, CommandKind.CANCEL),
+            soft_cancel_stage(broker),
             change_stage(broker, CommandKind.MODIFY),
         )
     )

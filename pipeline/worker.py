@@ -135,7 +135,9 @@ def dispatch_handlers(desk: Desk, broker: str) -> tuple[dict[str, Handler], Call
     order_budget = _budget(desk, broker, able.order_windows, "order")
     dispatcher = Dispatcher(desk, broker, order_budget, health)
     changers = [
-        Changer(desk, broker, kind, order_budget, health) for kind in (CommandKind.CANCEL, CommandKind.MODIFY)
+        Changer(desk, broker, CommandKind.CANCEL, order_budget, health),
+        Changer(desk, broker, CommandKind.CANCEL, order_budget, health, soft=True),
+        Changer(desk, broker, CommandKind.MODIFY, order_budget, health),
     ]
     read_budget = _budget(desk, broker, able.read_windows, "read")
     reader = BookReader(desk, broker, read_budget, order_budget)

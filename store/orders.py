@@ -28,21 +28,24 @@ _STATES = {member.value: member for member in OrderState}
 
 
 def lock(unit: Unit, order_ids: Sequence[str]) -> dict[str, Order]:
-    """The orders by id, their rows locked in the order of their ids."""
-    sql = f"select {COLUMNS} from orders where id = any(%s::uuid[]) order by id for no key update"  # noqa: S608
+    """The orders by id, their rows locked in the order of their ids; parents after all others, as everybody locks them."""
+    sql = f"select {COLUMNS} from orders where id = any(%s::uuid[]) order by slices > 0, id for no key update"  # noqa: S608
     return {order.id: order for order in map(from_row, unit.rows(sql, (array(order_ids),)))}
 
 
 def lock_known(unit: Unit, order_ids: Sequence[str], known: Mapping[str, Order]) -> dict[str, Order]:
     """As `lock`, where some were read before: of these only what has moved since is read again.
 
-    Whatever changes an order is an event and moves `last_seq`; only a cancel may be asked for without one.
+    Whatever changes an order is an event and moves `last_seq`, but for the end of a modify or cancel of it.
     """
-    sql = "select id, last_seq, cancel_requested from orders where id = any(%s::uuid[]) order by id for no key update"
+    sql = (
+        "select id, last_seq, cancel_requested, changing from orders where id = any(%s::uuid[])"
+        " order by slices > 0, id for no key update"
+    )
     held: dict[str, Order] = {}
-    for order_id, last_seq, cancel_requested in unit.rows(sql, (array(order_ids),)):
+    for order_id, *told in unit.rows(sql, (array(order_ids),)):
         order = known.get(order_id)
-        if order is not None and (order.last_seq, order.cancel_requested) == (last_seq, cancel_requested):
+        if order is not None and [order.last_seq, order.cancel_requested, order.changing] == told:
             held[order_id] = order
     unknown = [order_id for order_id in order_ids if order_id not in held]
     return held | lock(unit, unknown) if unknown else held
@@ -125,6 +128,7 @@ _CHANGEABLE = {
     "slices": "int",
     "changing": "int",
     "modifies": "int",
+    "cancel_requested": "boolean",
 }
 
 
