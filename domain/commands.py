@@ -44,6 +44,11 @@ class Command:
         self.stage, self.state, self.due_at = stage, CommandState.READY, at
         self.attempts, self.deaths, self.error = 0, 0, None
 
+    def hold(self, stage: str, until: datetime) -> None:
+        """Nobody takes it before its group lets it go, or its time is over."""
+        self.go_to(stage, until)
+        self.state, self.error = CommandState.HELD, "waits for its group"
+
     def finish(self, stage: str, at: datetime) -> None:
         self.stage, self.state, self.due_at, self.done_at = stage, CommandState.DONE, at, at
         self.attempts, self.deaths, self.error = 0, 0, None

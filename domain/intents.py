@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from domain.groups import GroupPolicy
 from domain.orders import OrderType, Product, Side, Validity
 
 QUANTITY_MAX = 10_000_000
@@ -107,13 +108,20 @@ class OrderLine(_Wire):
     tag: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\x20-\x7e]+$")] | None = None
     """A note of your own; no broker sees it."""
 
+    after: Word | None = None
+    """The correlationId of an earlier line: this one is sent only when that one is filled completely."""
+
 
 class PlaceRequest(_Wire):
-    """Orders that are accepted together, and carried out one by one."""
+    """Orders that are accepted together, and carried out one by one or as a group."""
 
     orders: Annotated[tuple[OrderLine, ...], Field(min_length=1)]
     max_unsent_sec: Annotated[int, Field(strict=True, ge=1, le=86_400)] | None = None
     """An order that was not sent within so many seconds is not sent any more."""
+
+    policy: GroupPolicy | None = None
+    """BEST_EFFORT: each line on its own. FAIL_FAST: one after another, up to the first that isn't taken. ALL_OR_NONE:
+    nothing is sent before every line may be. Left out, it is BEST_EFFORT, or ALL_OR_NONE by the user's settings."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from domain.groups import GroupPolicy
 from domain.lifecycle import OrderState
 
 
@@ -88,6 +89,8 @@ class Order:
     send_before: datetime  # past it, it is not sent any more
     changing: int = 0  # modifies and cancels of it that are under way
     modifies: int = 0  # modify calls that were made for it: brokers allow so many
+    policy: GroupPolicy | None = None  # of its group; None where no line of its intent waits for another
+    after: str | None = None  # the correlationId of the line that has to be filled first
 
     @property
     def is_parent(self) -> bool:

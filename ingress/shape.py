@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from domain.errors import Fault, Malformed
+from domain.groups import find_after_faults
 from domain.intents import OrderLine, PlaceRequest
 from ingress.problems import Problem
 
@@ -86,6 +87,8 @@ def read_place_request(body: bytes, *, lines_max: int) -> tuple[PlaceRequest, by
         raise Malformed(tuple(_repeated(lines)))
     canonical = _canonical(body, request)
     # Every field has one colon; where both texts hold the same number, no field was given twice. Escapes could hide one.
+    if any(line.after is not None for line in lines):
+        _refuse_wrong_legs(lines)
     if body.count(b":") != canonical.count(b":") or b"\\" in body:
         _refuse_duplicates(body)
     return request, canonical
@@ -141,6 +144,16 @@ def _refusal(found: list[ErrorDetails]) -> Exception:
     # A list whose lines all failed is told to be too short as well; the lines' own faults say it better.
     own = [error for error in found if error["type"] != "too_short"]
     return Malformed(tuple(_fault(error) for error in (own or found)[:FAULTS_MAX]))
+
+def _refuse_wrong_legs(lines: Iterable[OrderLine]) -> None:
+    """Each line comes after one that stands before it, or after none."""
+    faults = tuple(
+        Fault(f"/orders/{number}/after", code, words)
+        for number, code, words in find_after_faults([(line.correlation_id, line.after) for line in lines])
+    )
+    if faults:
+        raise Malformed(faults[:FAULTS_MAX])
+
 
 
 def _fault(error: ErrorDetails) -> Fault:

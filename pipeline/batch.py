@@ -13,9 +13,9 @@ from domain.evidence import Search
 from domain.lifecycle import TERMINAL
 from domain.orders import Order
 from domain.outcomes import Fill
-from pipeline.chain import CHANGES, dispatch_stage
+from pipeline.chain import CHANGES, GROUPS, dispatch_stage
 from pipeline.slices import Part, parts_of, sum_up
-from store import accounts, changes, commands, orders, reports, searches, trades
+from store import accounts, changes, commands, groups, orders, reports, searches, trades
 from store.accounts import Delta
 from store.attempts import Attempt
 from store.attempts import insert as insert_attempts
@@ -29,6 +29,7 @@ class Batch:
     """Changes of locked rows, gathered order by order."""
 
     at: datetime
+    marks_groups: bool = True  # who decides on groups needn't be told of that
     commands: list[Command] = field(default_factory=list)
     orders: dict[str, Order] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
@@ -94,6 +95,9 @@ class Batch:
         stirred = [order.id for order in changed if order.changing]
         if stirred:
             self.wakes.update(CHANGES)
+        marked = {order.intent_id for order in changed if order.policy is not None} if self.marks_groups else None
+        if marked:
+            self.wakes.add(GROUPS)
         with unit.together():
             if self.made:
                 self._insert_made(unit)
@@ -105,6 +109,8 @@ class Batch:
                 orders.append_events(unit, self.events)
             if stirred:
                 changes.hasten(unit, stirred, self.at)
+            if marked:
+                groups.mark(unit, marked, self.at)
             if self.commands:
                 commands.save(unit, self.commands)
             if self.changes:

@@ -7,6 +7,7 @@ from domain.commands import CommandKind
 INTAKE = ("validate", "risk", "margin", "route")
 OUTCOME = ("persist", "notify")
 CHANGES = ("cancel", "modify")
+GROUPS = "groups"  # decides on lines that wait for others of their intent
 FIRST = {CommandKind.PLACE: "validate", CommandKind.CANCEL: "cancel", CommandKind.MODIFY: "modify"}
 NOT_TAKEN = "validate"  # the way back: what a broker provably hasn't taken, and may go to another one
 
@@ -57,4 +58,4 @@ def all_stages(brokers: tuple[str, ...]) -> tuple[str, ...]:
             change_stage(broker, CommandKind.MODIFY),
         )
     )
-    return (*INTAKE, *CHANGES, *calls, *OUTCOME)
+    return (*INTAKE, GROUPS, *CHANGES, *calls, *OUTCOME)

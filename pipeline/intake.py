@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import psycopg
 
 from domain.commands import CommandKind
 from domain.errors import CoordinatorError, KeyReused, KeySpent, Overloaded, StoreAway
 from domain.events import Event, EventType, Source
+from domain.groups import GroupPolicy
 from domain.ids import broker_tag, new_id
 from domain.intents import Acceptance, AcceptedLine, OrderLine, Submission
 from domain.lifecycle import OrderState
@@ -152,8 +154,8 @@ class Intake:
         drafts = {}
         for number, submission in enumerate(submissions):
             seconds = submission.request.max_unsent_sec or settings.max_unsent_s
-            made = make_orders(self._desk.environment.installation, submission, now, now + timedelta(seconds=seconds))
-            drafts[number] = made
+            installation, send_before = self._desk.environment.installation, now + timedelta(seconds=seconds)
+            drafts[number] = make_orders(installation, submission, now, send_before, self._policy_for(submission))
         numbers = sorted(drafts, key=lambda number: (submissions[number].user_id, submissions[number].idempotency_key))
         window_until = now + timedelta(seconds=settings.idempotency_window_s)
         with self._desk.store.unit() as unit:
@@ -189,6 +191,15 @@ class Intake:
             self._desk.wakeups.wake(FIRST[CommandKind.PLACE])
         return {number: _acceptance(drafts[number]) for number in stored}
 
+    def _policy_for(self, submission: Submission) -> GroupPolicy:
+        """What the request says; where it says nothing, what its user has chosen."""
+        request = submission.request
+        if request.policy is not None or len(request.orders) == 1:
+            return request.policy or GroupPolicy.BEST_EFFORT
+        chosen = self._desk.directory().user_settings.get(submission.user_id)
+        is_partial = chosen is None or chosen.allow_partial_multi_order
+        return GroupPolicy.BEST_EFFORT if is_partial else GroupPolicy.ALL_OR_NONE
+
     def _kept(self, submission: Submission) -> Acceptance | CoordinatorError:
         """What the key stands for already."""
         with self._desk.store.unit() as unit:
@@ -203,9 +214,18 @@ class Intake:
 
 
 def make_orders(
-    installation: str, submission: Submission, now: datetime, send_before: datetime
+    installation: str,
+    submission: Submission,
+    now: datetime,
+    send_before: datetime,
+    policy: GroupPolicy = GroupPolicy.BEST_EFFORT,
 ) -> tuple[Order, ...]:
+    """The orders of a request; they are a group where its lines, by the policy or by what they come after, wait for others."""
     intent_id = new_id()
+    lines = submission.request.orders
+    is_group = len(lines) > 1 and (
+        policy is not GroupPolicy.BEST_EFFORT or any(line.after is not None for line in lines)
+    )
     made = []
     for number, line in enumerate(submission.request.orders):
         order_id = new_id()
@@ -233,6 +253,8 @@ def make_orders(
                 broker_tag=broker_tag(installation, order_id),
                 accepted_at=now,
                 send_before=send_before,
+                policy=policy if is_group else None,
+                after=line.after,
             )
         )
     return tuple(made)
@@ -247,7 +269,9 @@ def received(order: Order, line: OrderLine) -> Event:
         "price": order.price,
         "trigger_price": order.trigger_price,
     }
-    detail = {"set": terms, "request": line.model_dump(mode="json", by_alias=True, exclude_none=True)}
+    detail: dict[str, Any] = {"set": terms, "request": line.model_dump(mode="json", by_alias=True, exclude_none=True)}
+    if order.policy is not None:
+        detail["policy"] = order.policy
     return Event(order.id, 0, EventType.RECEIVED, None, OrderState.RECEIVED, Source.CLIENT, order.accepted_at, detail)
 
 

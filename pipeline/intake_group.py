@@ -17,6 +17,7 @@ from domain.accounts import Account, Totals
 from domain.capabilities import Capabilities
 from domain.commands import Command, CommandState
 from domain.events import EventType, Source, advance
+from domain.groups import holds
 from domain.instruments import Instrument
 from domain.lifecycle import UNSENT, OrderState
 from domain.orders import Order
@@ -24,9 +25,9 @@ from domain.settings import Settings
 from domain.verdicts import Proceed, Reject, Verdict, Wait
 from pipeline.batch import Batch
 from pipeline.candidates import candidates
-from pipeline.chain import dispatch_stage
+from pipeline.chain import GROUPS
+from pipeline.clearing import send_on
 from pipeline.desk import Desk
-from pipeline.slices import cut
 from pipeline.stage import Policy
 from store import accounts, attempts
 from store.unit import Unit
@@ -178,25 +179,24 @@ class IntakeGroup:
         if key != order.instrument:
             changes["instrument"] = key  # an alias names another contract tomorrow
         because = {"verdicts": said, "tag": order.broker_tag}
-        stage = dispatch_stage(account.broker)
-        batch.wakes.add(stage)
-        instrument = facts.instruments[order.instrument]
-        if order.quantity > instrument.freeze_quantity:
-            order.instrument = key
-            parts = cut(order, instrument, self._desk.environment.installation, batch.at)
-            changes |= {"slices": len(parts), "blocked_paise": 0, "exposure_paise": 0}
-            because["slices"] = [part.id for part, _ in parts]
-            for part, event in parts:
-                batch.add(part, event)
-            command.finish("notify", batch.at)
+        state: OrderState | None = None
+        # What has been at a broker once was let go by its group before.
+        if order.policy is not None and not command.fence and holds(order.policy, order.line, order.after):
+            state = OrderState.HELD
+            command.hold(GROUPS, order.send_before)
         else:
-            command.go_to(stage, batch.at)
-        batch.change(
-            order, advance(order, EventType.CLEARED, Source.PIPELINE, batch.at, changes=changes, because=because)
+            instrument = facts.instruments[order.instrument]
+            order.instrument = key
+            more, told = send_on(command, order, instrument, self._desk.environment.installation, batch)
+            changes |= more
+            because |= told
+        event = advance(
+            order, EventType.CLEARED, Source.PIPELINE, batch.at, state=state, changes=changes, because=because
         )
 
     def _end(
         self,
+        batch.change(order, event)
         command: Command,
         order: Order,
         state: OrderState,

@@ -200,7 +200,7 @@ def set_aside(
             )
         batch.record(unit)
         crash(f"{stage}.set_aside.before_commit")
-    tell(desk, batch.news)
+    announce(desk, batch)
 
 
 def announce(desk: Desk, batch: Batch) -> None:

@@ -11,13 +11,12 @@ from functools import partial
 from domain.commands import CommandState
 from domain.errors import StoreAway
 from pipeline.batch import Batch
-from pipeline.chain import is_change_stage, queue_of, reconcile_stage, reports_stage
+from pipeline.chain import GROUPS, is_change_stage, queue_of, reconcile_stage, reports_stage
 from pipeline.crash import crash
 from pipeline.desk import Desk
-from pipeline.news import tell
 from pipeline.queueview import QueueView
-from pipeline.stage import DEATHS_ALONE_MAX, give_up
-from store import accounts, commands, orders, reconciliations, reports, searches
+from pipeline.stage import DEATHS_ALONE_MAX, announce, give_up
+from store import accounts, commands, groups, orders, reconciliations, reports, searches
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +104,10 @@ class Sweep:
         with self._desk.store.unit() as unit:
             if reports.any_due(unit, older_than_s=OVERDUE_S):
                 self._desk.wakeups.wake("persist")
+            groups_wait = groups.is_any_overdue(unit, self._desk.now() - timedelta(seconds=OVERDUE_S))
             live = accounts.brokers_to_read(unit, self._desk.now()) if time.monotonic() >= self._books_at else []
+        if groups_wait and self._is_empty(GROUPS):
+            self._desk.wakeups.wake(GROUPS)
         if live:
             self._books_at = time.monotonic() + BOOKS_EVERY_S
         for broker in live:
@@ -164,7 +166,7 @@ class Sweep:
                     batch.commands.append(command)
                 batch.record(unit)
                 crash("sweep.deaths.before_commit")
-            tell(self._desk, batch.news)
+            announce(self._desk, batch)
             self._desk.wakeups.wake(stage, deep=True)
 
     def _bury(self) -> None:

@@ -20,7 +20,7 @@ from dramatiq.worker import Worker
 from domain.commands import CommandKind
 from pipeline import logs
 from pipeline.books import BookReader
-from pipeline.chain import OUTCOME, dispatch_stage, queue_of, reconcile_stage, reports_stage
+from pipeline.chain import GROUPS, OUTCOME, dispatch_stage, queue_of, reconcile_stage, reports_stage
 from pipeline.crash import crash
 from pipeline.desk import Desk, from_env
 from pipeline.pace import Pace
@@ -99,12 +99,13 @@ def finish(worker: Worker, stop_handlers: Callable[[], None]) -> None:
 
 def intake_handlers(desk: Desk) -> tuple[dict[str, Handler], Callable[[], None]]:
     from pipeline.changes import ChangeGroup
+    from pipeline.groups import Groups
     from pipeline.intake_group import IntakeGroup
     from pipeline.steps import STEPS
 
     groups = IntakeGroup(desk, STEPS), ChangeGroup(desk)
     handlers = {stage: _engine_handler(desk, group, stage) for group in groups for stage in group.policies}
-    return handlers, lambda: None
+    return {**handlers, GROUPS: Groups(desk).run}, lambda: None
 
 
 def outcome_handlers(desk: Desk) -> tuple[dict[str, Handler], Callable[[], None]]:

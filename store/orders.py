@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from domain.events import Event
+from domain.groups import GroupPolicy
 from domain.lifecycle import OrderState
 from domain.orders import Order, OrderType, Product, Side, Validity
 from store.json import dump
@@ -18,13 +19,14 @@ COLUMNS = (
     "id, intent_id, parent_id, slices, line, correlation_id, user_id, instrument, side, quantity, product, order_type, validity, price,"
     " trigger_price, disclosed_quantity, market_protection, wanted_broker, wanted_account, strategy, tag, broker_tag,"
     " broker, account_id, broker_order_id, state, last_seq, version, filled_quantity, average_price, reason_code,"
-    " reason, blocked_paise, exposure_paise, cancel_requested, accepted_at, send_before, changing, modifies"
+    " reason, blocked_paise, exposure_paise, cancel_requested, accepted_at, send_before, changing, modifies, policy, after"
 )
 _SIDES = {member.value: member for member in Side}
 _PRODUCTS = {member.value: member for member in Product}
 _TYPES = {member.value: member for member in OrderType}
 _VALIDITIES = {member.value: member for member in Validity}
 _STATES = {member.value: member for member in OrderState}
+_POLICIES: dict[str | None, GroupPolicy | None] = {None: None, **{member.value: member for member in GroupPolicy}}
 
 
 def lock(unit: Unit, order_ids: Sequence[str]) -> dict[str, Order]:
@@ -63,7 +65,7 @@ def from_row(row: tuple[Any, ...]) -> Order:
     (order_id, intent_id, parent_id, slices, line, correlation_id, user_id, instrument, side, quantity, product, order_type, validity,
      price, trigger_price, disclosed, protection, wanted_broker, wanted_account, strategy, tag, broker_tag, broker,
      account_id, broker_order_id, state, last_seq, version, filled, average, reason_code, reason, blocked, exposure,
-     cancel_requested, accepted_at, send_before, changing, modifies) = row  # fmt: skip
+     cancel_requested, accepted_at, send_before, changing, modifies, policy, after) = row  # fmt: skip
     return Order(
         id=order_id,
         intent_id=intent_id,
@@ -118,6 +120,8 @@ _CHANGEABLE = {
     "version": "int",
     "broker": "text",
     "account_id": "text",
+        policy=_POLICIES[policy],
+        after=after,
     "broker_order_id": "text",
     "filled_quantity": "bigint",
     "average_price": "numeric",
@@ -178,16 +182,16 @@ def slices_of(
 _INSERT = """
 insert into orders (id, intent_id, parent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type,
     validity, price, trigger_price, disclosed_quantity, market_protection, wanted_broker, wanted_account, strategy,
-    tag, broker_tag, state, last_seq, version, accepted_at, send_before, updated_at)
+    tag, broker_tag, policy, after, state, last_seq, version, accepted_at, send_before, updated_at)
 select id, intent_id, parent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type, validity, price,
-    trigger_price, disclosed, protection, wanted_broker, wanted_account, strategy, tag, broker_tag, 'RECEIVED', 0, 1,
+    trigger_price, disclosed, protection, wanted_broker, wanted_account, strategy, tag, broker_tag, policy, after, 'RECEIVED', 0, 1,
     %s, send_before, %s
 from unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::int[], %s::text[], %s::uuid[], %s::text[], %s::text[], %s::bigint[], %s::text[],
     %s::text[], %s::text[], %s::numeric[], %s::numeric[], %s::bigint[], %s::numeric[], %s::text[], %s::text[],
-    %s::text[], %s::text[], %s::text[], %s::timestamptz[])
+    %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[])
     as v (id, intent_id, parent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type,
           validity, price, trigger_price, disclosed, protection, wanted_broker, wanted_account, strategy, tag, broker_tag,
-          send_before)
+          policy, after, send_before)
 """
 
 
@@ -233,6 +237,8 @@ select * from unnest(%s::uuid[], %s::int[], %s::text[], %s::text[], %s::text[], 
 def append_events(unit: Unit, events: Sequence[Event]) -> None:
     unit.run(
         _EVENTS,
+            array([order.policy for order in orders]),
+            text_array([order.after for order in orders]),
         (
             array([event.order_id for event in events]),
             array([event.seq for event in events]),

@@ -91,6 +91,7 @@ intents = Table(
     Column("window_until", _MOMENT, nullable=False),
     Column("answer", JSON),
     Column("closing", Boolean, nullable=False),
+    Column("released_at", _MOMENT),
     UniqueConstraint("user_id", "idempotency_key"),
 )
 
@@ -137,6 +138,8 @@ orders = Table(
     Column("updated_at", _MOMENT, nullable=False),
     Column("changing", Integer, nullable=False),
     Column("modifies", Integer, nullable=False),
+    Column("policy", Text),
+    Column("after", Text),
 )
 
 commands = Table(
@@ -174,6 +177,15 @@ changes = Table(
     Column("reason_code", Text),
     Column("reason", Text),
     Column("settled_at", _MOMENT),
+)
+
+group_marks = Table(
+    "group_marks",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("intent_id", _ID, nullable=False),
+    Column("due_at", _MOMENT, nullable=False),
+    Column("tries", Integer, nullable=False),
 )
 
 book_reads = Table(
