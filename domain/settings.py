@@ -67,3 +67,4 @@ class UserSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     auto_retry_on_network_failure: bool = True  # send again what was provably not sent
+    allow_partial_multi_order: bool = True  # else a request that names no policy is ALL_OR_NONE
