@@ -46,6 +46,7 @@ def lines_of_calls(
         order = order_of(one)
         groups.setdefault((order.intent_id, order.account_id or ""), []).append(one)
     for (_, account_id), members in groups.items():
+        members.sort(key=lambda one: (order_of(one).line, order_of(one).id))
         for start in range(0, len(members), lines_per_call):
             yield account_id, members[start : start + lines_per_call]
 

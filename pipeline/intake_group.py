@@ -43,6 +43,7 @@ class Facts:
     capabilities: Mapping[str, Capabilities]  # by broker
     choices: Mapping[str, Account]  # by order id: the candidate that is judged
     totals: Mapping[str, Totals]  # of the candidates that are judged; locked, but for a preview
+    able: Mapping[str, Sequence[Account]]  # by order id: all candidates, the preferred one first
     kept: dict[str, Any] = field(default_factory=dict)  # what a stage makes of these for the batch
 
 
@@ -80,16 +81,18 @@ class Judges:
     ) -> Facts:
         """What the orders are judged by. `tried` are the brokers that didn't take an order, by its id."""
         settings, directory, instruments = self._desk.settings(), self._desk.directory(), self._desk.instruments()
-        choices = {}
+        choices, able = {}, {}
         for order in orders:
             owned = directory.of_user.get(order.user_id, ())
-            able = candidates(order, owned, self._capabilities, instruments.get(order.instrument), settings)
-            if able:
+            able[order.id] = found = candidates(
+                order, owned, self._capabilities, instruments.get(order.instrument), settings
+            )
+            if found:
                 # What a broker hasn't taken goes to another one; where all were asked, to the first again.
-                untried = (account for account in able if account.broker not in tried.get(order.id, ()))
-                choices[order.id] = next(untried, able[0])
+                untried = (account for account in found if account.broker not in tried.get(order.id, ()))
+                choices[order.id] = next(untried, found[0])
         totals = read_totals(sorted({account.id for account in choices.values()}))
-        facts = Facts(now, settings, instruments, self._capabilities, choices, totals)
+        facts = Facts(now, settings, instruments, self._capabilities, choices, totals, able)
         for step in self._steps:
             if step.prepare is not None:
                 facts.kept[step.name] = step.prepare(facts)
@@ -123,7 +126,7 @@ class IntakeGroup:
         called = [command.order_id for command in claimed if command.fence]
         tried = attempts.brokers_tried(unit, called) if called else {}
         facts = self._judges.gather(held.values(), batch.at, partial(accounts.lock, unit), tried)
-        for command in claimed:
+        for command in sorted(claimed, key=_age):  # lines of one request fall due together: in their order
             order = held[command.order_id]
             try:
                 self._judge(command, order, facts, batch)
@@ -193,10 +196,10 @@ class IntakeGroup:
         event = advance(
             order, EventType.CLEARED, Source.PIPELINE, batch.at, state=state, changes=changes, because=because
         )
+        batch.change(order, event)
 
     def _end(
         self,
-        batch.change(order, event)
         command: Command,
         order: Order,
         state: OrderState,
@@ -218,6 +221,10 @@ class IntakeGroup:
         )
         command.finish("notify", batch.at)
         batch.news.add(order.intent_id)
+
+
+def _age(command: Command) -> tuple[datetime, str]:
+    return command.due_at, command.order_id
 
 
 def _take_back(order: Order, facts: Facts) -> None:
