@@ -155,7 +155,9 @@ class Intake:
         for number, submission in enumerate(submissions):
             seconds = submission.request.max_unsent_sec or settings.max_unsent_s
             installation, send_before = self._desk.environment.installation, now + timedelta(seconds=seconds)
-            drafts[number] = make_orders(installation, submission, now, send_before, self._policy_for(submission))
+            drafts[number] = make_orders(
+                installation, submission, now, send_before, policy_for(self._desk, submission)
+            )
         numbers = sorted(drafts, key=lambda number: (submissions[number].user_id, submissions[number].idempotency_key))
         window_until = now + timedelta(seconds=settings.idempotency_window_s)
         with self._desk.store.unit() as unit:
@@ -191,15 +193,6 @@ class Intake:
             self._desk.wakeups.wake(FIRST[CommandKind.PLACE])
         return {number: _acceptance(drafts[number]) for number in stored}
 
-    def _policy_for(self, submission: Submission) -> GroupPolicy:
-        """What the request says; where it says nothing, what its user has chosen."""
-        request = submission.request
-        if request.policy is not None or len(request.orders) == 1:
-            return request.policy or GroupPolicy.BEST_EFFORT
-        chosen = self._desk.directory().user_settings.get(submission.user_id)
-        is_partial = chosen is None or chosen.allow_partial_multi_order
-        return GroupPolicy.BEST_EFFORT if is_partial else GroupPolicy.ALL_OR_NONE
-
     def _kept(self, submission: Submission) -> Acceptance | CoordinatorError:
         """What the key stands for already."""
         with self._desk.store.unit() as unit:
@@ -211,6 +204,16 @@ class Intake:
         if not kept.live:
             return KeySpent(kept.acceptance.intent_id)
         return kept.acceptance
+
+
+def policy_for(desk: Desk, submission: Submission) -> GroupPolicy:
+    """What the request says; where it says nothing, what its user has chosen."""
+    request = submission.request
+    if request.policy is not None or len(request.orders) == 1:
+        return request.policy or GroupPolicy.BEST_EFFORT
+    chosen = desk.directory().user_settings.get(submission.user_id)
+    is_partial = chosen is None or chosen.allow_partial_multi_order
+    return GroupPolicy.BEST_EFFORT if is_partial else GroupPolicy.ALL_OR_NONE
 
 
 def make_orders(
