@@ -106,6 +106,8 @@ def from_row(row: tuple[Any, ...]) -> Order:
         send_before=send_before,
         changing=changing,
         modifies=modifies,
+        policy=_POLICIES[policy],
+        after=after,
     )
 
 
@@ -120,8 +122,6 @@ _CHANGEABLE = {
     "version": "int",
     "broker": "text",
     "account_id": "text",
-        policy=_POLICIES[policy],
-        after=after,
     "broker_order_id": "text",
     "filled_quantity": "bigint",
     "average_price": "numeric",
@@ -222,6 +222,8 @@ def insert(unit: Unit, orders: Sequence[Order], at: datetime) -> None:
             text_array([order.strategy for order in orders]),
             text_array([order.tag for order in orders]),
             array([order.broker_tag for order in orders]),
+            array([order.policy for order in orders]),
+            text_array([order.after for order in orders]),
             array([order.send_before.isoformat() for order in orders]),
         ),
     )
@@ -237,8 +239,6 @@ select * from unnest(%s::uuid[], %s::int[], %s::text[], %s::text[], %s::text[], 
 def append_events(unit: Unit, events: Sequence[Event]) -> None:
     unit.run(
         _EVENTS,
-            array([order.policy for order in orders]),
-            text_array([order.after for order in orders]),
         (
             array([event.order_id for event in events]),
             array([event.seq for event in events]),
