@@ -85,10 +85,10 @@ def read_place_request(body: bytes, *, lines_max: int) -> tuple[PlaceRequest, by
         raise Malformed((fault,))
     if len({line.correlation_id for line in lines}) < len(lines):
         raise Malformed(tuple(_repeated(lines)))
-    canonical = _canonical(body, request)
-    # Every field has one colon; where both texts hold the same number, no field was given twice. Escapes could hide one.
     if any(line.after is not None for line in lines):
         _refuse_wrong_legs(lines)
+    canonical = _canonical(body, request)
+    # Every field has one colon; where both texts hold the same number, no field was given twice. Escapes could hide one.
     if body.count(b":") != canonical.count(b":") or b"\\" in body:
         _refuse_duplicates(body)
     return request, canonical
@@ -130,6 +130,16 @@ def _repeated(lines: Iterable[OrderLine]) -> Iterable[Fault]:
             yield Fault(f"/orders/{number}/correlationId", "REPEATED", f"line {first} has this correlationId already")
 
 
+def _refuse_wrong_legs(lines: Iterable[OrderLine]) -> None:
+    """Each line comes after one that stands before it, or after none."""
+    faults = tuple(
+        Fault(f"/orders/{number}/after", code, words)
+        for number, code, words in find_after_faults([(line.correlation_id, line.after) for line in lines])
+    )
+    if faults:
+        raise Malformed(faults[:FAULTS_MAX])
+
+
 def _refuse_duplicates(body: bytes) -> None:
     def unique(pairs: list[tuple[str, Any]]) -> None:
         if len({name for name, _ in pairs}) < len(pairs):
@@ -144,16 +154,6 @@ def _refusal(found: list[ErrorDetails]) -> Exception:
     # A list whose lines all failed is told to be too short as well; the lines' own faults say it better.
     own = [error for error in found if error["type"] != "too_short"]
     return Malformed(tuple(_fault(error) for error in (own or found)[:FAULTS_MAX]))
-
-def _refuse_wrong_legs(lines: Iterable[OrderLine]) -> None:
-    """Each line comes after one that stands before it, or after none."""
-    faults = tuple(
-        Fault(f"/orders/{number}/after", code, words)
-        for number, code, words in find_after_faults([(line.correlation_id, line.after) for line in lines])
-    )
-    if faults:
-        raise Malformed(faults[:FAULTS_MAX])
-
 
 
 def _fault(error: ErrorDetails) -> Fault:
