@@ -15,7 +15,7 @@ import falcon.asgi
 import orjson
 
 from domain.settings import Settings
-from ingress import brokers, deadletters, health, intents, openapi, orders, pages, postbacks, trades
+from ingress import brokers, deadletters, health, intents, openapi, orders, pages, postbacks, preview, trades
 from ingress.door import Check, Door
 from ingress.endpoint import Endpoint, refusal
 from ingress.operations import Operation
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 OPERATIONS: tuple[Operation, ...] = (
     orders.place_multi,
+    preview.preview_orders,
     intents.show_intent,
     intents.list_intents,
     orders.list_orders,
@@ -160,7 +161,7 @@ def door_of(desk: Desk) -> Door:
     admission.start()
     desk.wakeups.start()
     intake = Intake(desk, admission)
-    operators = Operators(desk)
+    operators, trials = Operators(desk), Operators(desk, name="trial")
 
     def read_settings() -> Settings:
         with store.unit() as unit:
@@ -168,6 +169,7 @@ def door_of(desk: Desk) -> Door:
 
     def close() -> None:
         operators.close()
+        trials.close()
         admission.stop()
         intake.stop()
         desk.close()
@@ -191,6 +193,7 @@ def door_of(desk: Desk) -> Door:
         circuit=lambda broker: "OPEN" if circuits.is_open(broker, "place") else "CLOSED",
         hear=lambda broker, headers, body: hear(desk, broker, headers, body),
         operators=operators,
+        trials=trials,
         release=close,
         version={"version": metadata.version("order-coordinator"), "revision": os.environ.get("REVISION", "")},
     )
