@@ -9,6 +9,7 @@
     │   ├── KeyReused          the idempotency key belongs to another request
     │   ├── KeySpent           the idempotency key's window is over
     │   ├── SoftCancelDisabled the administrator allows no soft cancels
+    │   ├── ScheduleOver       nothing of the schedule is left to remove
     │   ├── StaleVersion       the order was changed since the client read it
     │   └── NotModifiable      the order, as it stands, can't be modified, or not so
     └── Busy               the request is fine; try again after `retry_after_s`
@@ -88,6 +89,12 @@ class SoftCancelDisabled(Refused):
     """`asyncCancelEnabled` is off: ask for a HARD cancel."""
 
     code: ClassVar[str] = "SOFT_CANCEL_DISABLED"
+
+
+class ScheduleOver(Refused):
+    """It was carried out, is just being, or was removed; the schedule itself tells which."""
+
+    code: ClassVar[str] = "SCHEDULE_OVER"
 
 
 class StaleVersion(Refused):

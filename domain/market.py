@@ -95,12 +95,7 @@ def session_end(calendar: str, at: datetime, *, has_derivatives: bool = False) -
     """
     if calendar == SIM:
         return at + ONE_DAY
-    group = _group(calendar, has_derivatives, False)
-    for day in _days_from(at):
-        for end in _session_ends(calendar, group, day):
-            if at < end:
-                return end
-    raise ValueError(f"{calendar} has no session within {LONGEST_CLOSURE} days of {at}")
+    return end_of_session((calendar, _group(calendar, has_derivatives, False)), at)
 
 
 def next_open(calendar: str, at: datetime, *, has_derivatives: bool = False, is_future: bool = False) -> datetime:
@@ -114,6 +109,38 @@ def last_close(instrument: Instrument, day: date) -> datetime | None:
     """When the instrument's last session of that day ends; None where it has none."""
     group = _group(instrument.exchange, instrument.band_percent is None, instrument.kind is Kind.FUTURE)
     return max(_session_ends(instrument.exchange, group, day), default=None)
+
+
+# Instruments whose sessions are the same: their exchange, and which of its times hold.
+Session = tuple[str, str]
+SESSIONS: tuple[Session, ...] = (
+    *((exchange, group) for exchange in ("NSE", "BSE") for group in ("CASH", "CASH_WITH_DERIVATIVES")),
+    ("NFO", "NSE_FUTURES"),
+    ("NFO", "DERIVATIVES"),
+    ("BFO", "DERIVATIVES"),
+    ("CDS", "CURRENCY"),
+)
+
+
+def session_of(instrument: Instrument) -> Session:
+    """Raises ValueError where the sessions of its exchange are not known."""
+    group = _group(instrument.exchange, instrument.band_percent is None, instrument.kind is Kind.FUTURE)
+    return instrument.exchange, group
+
+
+def has_sessions(instrument: Instrument) -> bool:
+    """Whether the sessions of its exchange are known."""
+    return any(instrument.exchange == exchange for exchange, _ in SESSIONS)
+
+
+def end_of_session(session: Session, at: datetime) -> datetime:
+    """As `session_end`, for instruments of one kind."""
+    exchange, group = session
+    for day in _days_from(at):
+        for end in _session_ends(exchange, group, day):
+            if at < end:
+                return end
+    raise ValueError(f"{exchange} has no session within {LONGEST_CLOSURE} days of {at}")
 
 
 def trading_day(at: datetime) -> date:

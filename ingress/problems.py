@@ -30,6 +30,7 @@ CODES: dict[str, tuple[int, str]] = {
     "STALE_VERSION": (409, "The order was changed in the meantime"),
     "ORDER_NOT_MODIFIABLE": (409, "The order can't be modified, or not so"),
     "SOFT_CANCEL_DISABLED": (409, "The administrator allows no soft cancels"),
+    "SCHEDULE_OVER": (409, "The schedule was carried out, or is over"),
     "NOT_STUCK": (409, "The command is not stuck"),
     "MAY_HAVE_BEEN_SENT": (409, "The broker may have the order"),
     "NOT_UNKNOWN": (409, "There is nothing to settle"),

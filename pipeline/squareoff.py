@@ -6,6 +6,7 @@ twice, with two keys or from two processes, closes a position once.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
@@ -13,20 +14,25 @@ from decimal import Decimal
 from typing import Any
 
 from domain.accounts import Account
+from domain.cancels import IDS_MAX, CancelPolicy, CancelRequest, CancelSubmission
 from domain.commands import CommandKind
 from domain.errors import KeyReused, KeySpent, NotFound, StoreAway
 from domain.instruments import Instrument
 from domain.intents import OrderLine, PlaceRequest, Submission
 from domain.market import IST, trading_day
 from domain.orders import OrderType
+from domain.schedules import rest_of
 from domain.squareoff import Closing, Left, SquareOff, closings
+from pipeline import cancelling
 from pipeline.chain import FIRST
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.intake import make_orders, received
-from store import accounts, commands, intents, orders, positions
+from store import accounts, acts, commands, intents, orders, positions, schedules
+from store.acts import Once
 from store.unit import Unit
 
+_KEPT = ("intent_id", "orders", "left", "cancel_intent_id", "schedule_id")
 LIVE_FOR = timedelta(days=7)  # no order lives longer: what ended unseen is found by the reconciler within a day
 
 
@@ -44,17 +50,23 @@ class Asked:
 class SquaredOff:
     """What was decided. Without an intent nothing is to be closed, or nothing was to be done; no key is used up then.
 
-    `orders` are documents: with their ids, unless nothing was stored.
+    `orders` are documents: with their ids, unless nothing was stored. Where open orders are cancelled first, that is
+    `cancel_intent_id`, and `schedule_id` closes what they leave.
     """
 
     intent_id: str | None
     orders: Sequence[Mapping[str, Any]]
     left: Sequence[Mapping[str, Any]]
+    cancel_intent_id: str | None = None
+    schedule_id: str | None = None
     replayed: bool = False
 
 
 def accept(desk: Desk, asked: Asked, wanted: SquareOff) -> SquaredOff:
     """Write down the orders that close what is wanted; the same answer to the same key.
+
+    With `cancel_open` the open orders in the same instruments are cancelled as well. What they may still take is closed
+    by a schedule (`pipeline/schedules.py`) when their cancels have ended.
 
     Raises:
         Malformed: it isn't said what is meant.
@@ -66,17 +78,61 @@ def accept(desk: Desk, asked: Asked, wanted: SquareOff) -> SquaredOff:
     meant = _meant(desk, asked.user_id, wanted)
     wanted = _by_its_key(wanted, desk.instruments())
     now = desk.now()
+    once = Once(asked.user_id, asked.idempotency_key, asked.fingerprint)
+    cancel_intent_id = _cancel_open(desk, asked, wanted, once) if wanted.cancel_open and not wanted.dry_run else None
     with desk.store.unit() as unit:
+        if cancel_intent_id is not None and (kept := acts.begin(unit, once, now)) is not None:
+            return SquaredOff(**kept, replayed=True)
         accounts.lock(unit, sorted(meant))
-        if not wanted.dry_run and (kept := _kept(unit, asked, now)) is not None:
-            return kept
+        if not wanted.dry_run and (earlier := _kept(unit, asked, now)) is not None:
+            return earlier
         made, left = _decide(unit, desk, asked.user_id, meant, wanted, now)
-        if wanted.dry_run or not made:
-            return SquaredOff(None, [_document(closing) for closing in made], [_left(one) for one in left])
-        answer = _write(unit, desk, asked, wanted, made, left, now)
+        answer = SquaredOff(None, [_document(closing) for closing in made], [_left(one) for one in left])
+        if made and not wanted.dry_run:
+            answer = _write(unit, desk, asked, wanted, made, left, now)
+        if cancel_intent_id is not None:
+            answer = _with_rest(unit, asked, wanted, answer, cancel_intent_id, once, now)
         crash("squareoff.before_commit")
     crash("squareoff.after_commit")
-    desk.wakeups.wake(FIRST[CommandKind.PLACE])
+    if answer.intent_id is not None:
+        desk.wakeups.wake(FIRST[CommandKind.PLACE])
+    return answer
+
+
+def _cancel_open(desk: Desk, asked: Asked, wanted: SquareOff, once: Once) -> str | None:
+    """Ask for the cancels under a key of their own; the intent that does so, None where there is none to cancel."""
+    with desk.store.unit() as unit:
+        if (kept := acts.find(unit, once)) is not None:
+            return str(kept["cancel_intent_id"])
+    order_ids = places(desk, asked.user_id, wanted)
+    if not order_ids:
+        return None
+    name = f"squareoff-cancel-{hashlib.sha256(asked.idempotency_key.encode()).hexdigest()}"
+    submission = CancelSubmission(
+        user_id=asked.user_id,
+        key_id=asked.key_id,
+        idempotency_key=name,
+        fingerprint=hashlib.sha256(name.encode() + asked.fingerprint).digest(),
+        request=CancelRequest(order_ids=tuple(order_ids[:IDS_MAX]), policy=CancelPolicy.BEST_EFFORT),
+        reason="cancelled to close its position",
+    )
+    try:
+        return cancelling.accept(desk, submission).intent_id
+    except KeySpent as spent:  # before a crash
+        return spent.intent_id
+
+
+def _with_rest(
+    unit: Unit, asked: Asked, wanted: SquareOff, answer: SquaredOff, cancel_intent_id: str, once: Once, now: datetime
+) -> SquaredOff:
+    """Have what the cancels leave closed after them, and keep the answer: it may be that no intent does."""
+    rest = rest_of(
+        wanted.model_copy(update={"cancel_open": False}).model_dump(mode="json", by_alias=True, exclude_none=True),
+        asked.user_id, asked.key_id, cancel_intent_id, now,
+    )  # fmt: skip
+    schedules.insert(unit, [rest])
+    answer = replace(answer, cancel_intent_id=cancel_intent_id, schedule_id=rest.id)
+    acts.keep(unit, once, {name: getattr(answer, name) for name in _KEPT})
     return answer
 
 

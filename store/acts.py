@@ -39,6 +39,16 @@ def begin(unit: Unit, once: Once, at: datetime) -> dict[str, Any] | None:
     return kept
 
 
+def find(unit: Unit, once: Once) -> dict[str, Any] | None:
+    """The answer that was given under the key before. Raises KeyReused."""
+    rows = unit.rows(
+        "select fingerprint, answer from acts where user_id = %s and idempotency_key = %s", (once.user_id, once.key)
+    )
+    if rows and bytes(rows[0][0]) != once.fingerprint:
+        raise KeyReused("this Idempotency-Key came with another request before; use a new key")
+    return rows[0][1] if rows else None
+
+
 def keep(unit: Unit, once: Once, answer: dict[str, Any]) -> None:
     """The answer that every repeat gets; in the transaction that began it."""
     unit.run(

@@ -426,3 +426,24 @@ setting_documents = Table(
     Column("owner", Text, primary_key=True),
     Column("version", Integer, nullable=False),
 )
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("part", Integer, primary_key=True),
+    Column("user_id", _ID, nullable=False),
+    Column("key_id", _ID, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("wanted", JSON, nullable=False),
+    Column("sessions", JSON),
+    Column("waits_for", _ID),
+    Column("due_at", _MOMENT, nullable=False),
+    Column("late_by_s", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("detail", Text),
+    Column("intent_id", _ID),
+    Column("matched", Integer),
+    Column("created_at", _MOMENT, nullable=False),
+    Column("ended_at", _MOMENT),
+)

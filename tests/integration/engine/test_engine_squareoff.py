@@ -12,7 +12,7 @@ from house import FakeBroker, House, a_row, eventually, intake_engine, outcome_e
 from domain.errors import KeyReused, Malformed, NotFound
 from domain.ids import new_id
 from domain.lifecycle import OrderState
-from domain.outcomes import Fill
+from domain.outcomes import Fill, Unreadable
 from domain.squareoff import SquareOff
 from pipeline import squareoff
 from pipeline.books import BookReader
@@ -72,7 +72,9 @@ def fill(house: House, desk: Desk, broker: FakeBroker, order_id: str, *, trades:
         average_price=Decimal(1500),
         fills=fills,
     )
-    broker.books[order.account_id or ""] = [*broker.books.get(order.account_id or "", []), row]
+    shown = broker.books.get(order.account_id or "", [])
+    assert not isinstance(shown, Unreadable)
+    broker.books[order.account_id or ""] = [*shown, row]
     BookReader(desk, broker.name).read()
     apply_due(desk)
     assert house.order(order_id).state == "FILLED"

@@ -1,0 +1,353 @@
+"""Schedules on the real record: what is due is begun once, what is late is told, what is removed is never begun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from house import FakeBroker, House, utc_now
+
+from domain.cancels import CancelSubmission
+from domain.errors import KeyReused, Malformed, NotFound, ScheduleOver, StoreAway
+from domain.ids import new_id
+from domain.schedules import ScheduledCancel
+from domain.squareoff import SquareOff
+from pipeline import cancelling, schedules, squareoff
+from pipeline.desk import Desk
+from pipeline.schedules import Schedules
+from pipeline.squareoff import Asked
+from store import schedules as schedule_rows
+
+MONDAY = datetime(2026, 11, 30, 6, 0, tzinfo=UTC)  # 11:30 in India, on a trading day
+
+
+@pytest.fixture
+def desk(house: House) -> Desk:
+    return house.desk(FakeBroker())
+
+
+def asked(house: House, key: str | None = None, fingerprint: bytes = b"s" * 32) -> Asked:
+    return Asked(house.user_id, house.user_id, key or new_id(), fingerprint)
+
+
+def ahead(**of_now: float) -> str:
+    return (utc_now() + timedelta(**of_now)).isoformat(timespec="seconds")
+
+
+def schedule(house: House, desk: Desk, key: str | None = None, **wanted: Any) -> dict[str, Any]:
+    wanted = {"filter": {"all": True}, "at": ahead(minutes=5), **wanted}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    return schedules.accept(desk, asked(house, key), ScheduledCancel.model_validate(wanted))
+
+
+def at(desk: Desk, moment: datetime) -> None:
+    """From now on the desk's clock shows that."""
+    desk.now = lambda: moment  # type: ignore[method-assign]
+
+
+def later(desk: Desk, **span: float) -> None:
+    at(desk, utc_now() + timedelta(**span))
+
+
+def states(desk: Desk, house: House, told: dict[str, Any]) -> list[str]:
+    return [time["state"] for time in schedules.show(desk, house.user_id, told["scheduleId"])["times"]]
+
+
+def cancelled(house: House) -> list[str]:
+    return [row[0] for row in house.rows("select id from orders where cancel_requested order by id")]
+
+
+def test_it_cancels_at_its_time_what_its_filter_means_then(house: House, desk: Desk) -> None:
+    told = schedule(house, desk, filter={"instrument": "NSE:INFY"})
+    after = house.accept(2).lines
+    house.accept(1, instrument="NSE:TCS")
+
+    assert Schedules(desk).fire_due() == 0
+    later(desk, minutes=5)
+    assert Schedules(desk).fire_due() == 1
+
+    assert cancelled(house) == sorted(line.order_id for line in after)
+    shown = schedules.show(desk, house.user_id, told["scheduleId"])
+    assert (shown["status"], shown["times"][0]["matched"]) == ("FIRED", 2)
+    assert house.rows("select kind from intents where id = %s", shown["times"][0]["intentId"]) == [("CANCEL",)]
+    assert house.rows("select wanted ->> 'reason' from changes limit 1") == [(f"cancelled by schedule {told['scheduleId']}",)]
+    house.check()
+
+
+def test_where_nothing_is_meant_it_is_done_and_makes_no_intent(house: House, desk: Desk) -> None:
+    told = schedule(house, desk)
+    later(desk, minutes=5)
+
+    Schedules(desk).fire_due()
+
+    shown = schedules.show(desk, house.user_id, told["scheduleId"])["times"][0]
+    assert (shown["state"], shown["matched"], shown["intentId"]) == ("FIRED", 0, None)
+
+
+def test_the_same_key_makes_one_schedule(house: House, desk: Desk) -> None:
+    key, when = new_id(), ahead(minutes=5)
+
+    first, second = schedule(house, desk, key, at=when), schedule(house, desk, key, at=when)
+
+    assert second == {**first, "replayed": True}
+    with pytest.raises(KeyReused):
+        schedules.accept(desk, asked(house, key, b"t" * 32), ScheduledCancel.model_validate({"filter": {"all": True}, "at": when}))
+    house.accept(1)
+    placed = house.rows("select idempotency_key from intents")[0][0]
+    with pytest.raises(KeyReused):
+        schedule(house, desk, placed)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code"),
+    [
+        ({"at": ahead(seconds=-1)}, "IN_THE_PAST"),
+        ({"at": ahead(days=30, minutes=1)}, "TOO_LARGE"),
+        ({"at": ahead(minutes=5), "atSessionEnd": 5}, "CONTRADICTS"),
+        ({"policy": "FAIL_FAST"}, "BAD_VALUE"),
+        ({"filter": {}}, "EMPTY_FILTER"),
+        ({"at": None, "lateBySec": 5}, "BAD_VALUE"),
+    ],
+)
+def test_a_time_that_makes_no_sense_stores_nothing(house: House, desk: Desk, wanted: dict[str, Any], code: str) -> None:
+    key = new_id()
+    with pytest.raises(Malformed) as refused:
+        schedule(house, desk, key, **wanted)
+
+    assert [fault.code for fault in refused.value.faults] == [code]
+    assert house.rows("select (select count(*) from schedules), (select count(*) from acts)") == [(0, 0)]
+
+
+def test_what_could_not_be_begun_in_time_is_missed_and_told(house: House, desk: Desk) -> None:
+    house.accept(1)
+    told = schedule(house, desk, lateBySec=60)
+    later(desk, minutes=6, seconds=1)
+
+    Schedules(desk).fire_due()
+    Schedules(desk).fire_due()
+
+    assert (states(desk, house, told), cancelled(house)) == (["MISSED"], [])
+    assert house.rows("select actor, action from audit_log where subject = %s order by id", told["scheduleId"]) == [
+        (f"key {house.user_id}", "schedule.create"),
+        ("clock", "schedule.missed"),
+    ]
+
+
+def test_after_a_short_outage_it_is_still_carried_out(house: House, desk: Desk) -> None:
+    house.accept(1)
+    told = schedule(house, desk, lateBySec=60)
+    later(desk, minutes=5, seconds=55)
+
+    Schedules(desk).fire_due()
+
+    assert (states(desk, house, told), len(cancelled(house))) == (["FIRED"], 1)
+
+
+def test_two_clocks_carry_it_out_once(house: House, desk: Desk) -> None:
+    house.accept(3)
+    told = schedule(house, desk)
+    later(desk, minutes=5)
+    other = house.desk(FakeBroker())
+    later(other, minutes=5)
+    one, two = Schedules(desk), Schedules(other)
+    with desk.store.unit() as unit:
+        (due,) = schedule_rows.due(unit, desk.now(), limit=5)
+
+    assert [one._fire(due), two._fire(due)] == [True, False]
+
+    assert states(desk, house, told) == ["FIRED"]
+    assert house.rows("select count(*) from intents where kind = 'CANCEL'") == [(1,)]
+    assert house.rows("select count(*) from changes") == [(3,)]
+
+
+def test_a_death_after_the_cancels_were_accepted_repeats_nothing_and_is_never_too_late(
+    house: House, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = [line.order_id for line in house.accept(2).lines]
+    told = schedule(house, desk, lateBySec=60)
+    later(desk, minutes=5)
+    dies_after(monkeypatch, cancelling.accept)
+    with pytest.raises(StoreAway):
+        Schedules(desk).fire_due()
+    monkeypatch.undo()
+    assert states(desk, house, told) == ["FIRING"]
+    new = house.accept(1).lines[0].order_id
+    later(desk, hours=5)
+
+    Schedules(desk).fire_due()
+
+    shown = schedules.show(desk, house.user_id, told["scheduleId"])["times"][0]
+    assert (shown["state"], shown["matched"]) == ("FIRED", 2)
+    assert cancelled(house) == sorted(first)
+    assert house.rows("select count(*) from changes") == [(2,)]
+    assert house.states([new]) == ["RECEIVED"]
+
+
+def test_a_death_in_between_is_gone_on_from(house: House, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.accept(2)
+    told = schedule(house, desk)
+    later(desk, minutes=5)
+    dies_after(monkeypatch, cancelling.accept)
+    with pytest.raises(StoreAway):
+        Schedules(desk).fire_due()
+    monkeypatch.undo()
+
+    Schedules(desk).fire_due()
+
+    shown = schedules.show(desk, house.user_id, told["scheduleId"])["times"][0]
+    assert (shown["state"], shown["matched"], house.rows("select count(*) from changes")) == ("FIRED", 2, [(2,)])
+
+
+def dies_after(monkeypatch: pytest.MonkeyPatch, accept: Callable[..., Any]) -> None:
+    def accept_and_die(desk: Desk, submission: CancelSubmission) -> Any:
+        accept(desk, submission)
+        raise StoreAway("the process is gone")
+
+    monkeypatch.setattr(cancelling, "accept", accept_and_die)
+
+
+def test_what_is_removed_is_never_begun(house: House, desk: Desk) -> None:
+    house.accept(1)
+    told = schedule(house, desk)
+    key = new_id()
+
+    removed = schedules.remove(desk, asked(house, key), told["scheduleId"])
+    again = schedules.remove(desk, asked(house, key), told["scheduleId"])
+    later(desk, minutes=5)
+    Schedules(desk).fire_due()
+
+    assert (removed["status"], again["replayed"]) == ("REMOVED", True)
+    assert (states(desk, house, told), cancelled(house)) == (["REMOVED"], [])
+    with pytest.raises(ScheduleOver):
+        schedules.remove(desk, asked(house), told["scheduleId"])
+    with pytest.raises(NotFound):
+        schedules.remove(desk, asked(house), new_id())
+    with pytest.raises(NotFound):
+        schedules.remove(desk, Asked(new_id(), new_id(), new_id(), b"x"), told["scheduleId"])
+
+
+def test_what_was_begun_can_not_be_removed(house: House, desk: Desk) -> None:
+    told = schedule(house, desk)
+    house.run("update schedules set state = 'FIRING'")
+
+    with pytest.raises(ScheduleOver):
+        schedules.remove(desk, asked(house), told["scheduleId"])
+
+
+def test_they_are_listed_the_newest_first_and_only_to_their_user(house: House, desk: Desk) -> None:
+    ids = [schedule(house, desk)["scheduleId"] for _ in range(3)]
+    schedules.remove(desk, asked(house), ids[1])
+
+    first, after = schedules.page(desk, house.user_id, live_only=False, limit=2, after=None)
+    second, end = schedules.page(desk, house.user_id, live_only=False, limit=2, after=after)
+
+    assert ([one["scheduleId"] for one in first + second], end) == (ids[::-1], None)
+    live, _ = schedules.page(desk, house.user_id, live_only=True, limit=5, after=None)
+    assert [one["scheduleId"] for one in live] == [ids[2], ids[0]]
+    assert schedules.page(desk, new_id(), live_only=False, limit=5, after=None) == ([], None)
+    assert len(schedules.page(desk, None, live_only=False, limit=5, after=None)[0]) == 3
+
+
+# At a session's end.
+
+
+@pytest.fixture
+def at_exchanges(house: House, desk: Desk) -> Desk:
+    """Two accounts at the exchanges, two simulated ones."""
+    with house.store.unit() as unit:
+        unit.run("update accounts set calendar = 'SIM'")
+        unit.run("update accounts set calendar = 'NSE' where id in ('FK0001', 'FK0002')")
+    at(desk, MONDAY)
+    desk.forget()
+    return desk
+
+
+def test_before_the_end_of_each_session_its_own_instruments_orders_are_cancelled(
+    house: House, at_exchanges: Desk
+) -> None:
+    desk = at_exchanges
+    told = schedule(house, desk, at=None, atSessionEnd=10)
+    times = {time["at"]: time["sessions"] for time in told["times"]}
+    assert len(times) > 1
+    assert told["leftOut"] == ["FK0003", "FK0004"]
+    infy = next(when for when, sessions in times.items() if "NSE:CASH_WITH_DERIVATIVES" in sessions)
+    assert "2026-11-30T09:" in infy or "2026-11-30T10:" in infy
+    mine = house.accept(1).lines[0].order_id
+    house.accept(1, account="FK0003")
+    Schedules(desk).fire_due()
+    assert cancelled(house) == []
+
+    at(desk, datetime.fromisoformat(infy))
+    Schedules(desk).fire_due()
+
+    assert cancelled(house) == [mine]
+
+
+def test_simulated_accounts_have_no_session_end(house: House, at_exchanges: Desk) -> None:
+    for wanted in ({"filter": {"account": "FK0003"}}, {"filter": None, "orderIds": [house.accept(1, account="FK0003").lines[0].order_id]}):
+        with pytest.raises(Malformed) as refused:
+            schedule(house, at_exchanges, at=None, atSessionEnd=5, **wanted)
+        assert [fault.code for fault in refused.value.faults] == ["NO_SESSION_END"]
+    with pytest.raises(Malformed):
+        schedule(house, at_exchanges, at=None, atSessionEnd=5, filter={"account": "XX0001"})
+    with pytest.raises(Malformed):
+        schedule(house, at_exchanges, at=None, atSessionEnd=5, filter={"instrument": "NSE:NOBODY"})
+
+
+def test_in_the_last_minutes_of_a_session_it_is_due_at_once(house: House, at_exchanges: Desk) -> None:
+    told = schedule(house, at_exchanges, at=None, atSessionEnd=0, filter={"instrument": "NSE:INFY"})
+    end = datetime.fromisoformat(told["times"][0]["at"])
+    at(at_exchanges, end - timedelta(minutes=2))
+
+    late = schedule(house, at_exchanges, at=None, atSessionEnd=5, filter={"instrument": "NSE:INFY"})
+
+    assert datetime.fromisoformat(late["times"][0]["at"]) == end - timedelta(minutes=2)
+
+
+# The rest of a square-off.
+
+
+def a_position(house: House) -> None:
+    """Ten bought, and a stop over all of them that is open."""
+    bought, stop = house.accept(1, product="MIS").lines[0].order_id, house.accept(1, product="MIS", side="SELL").lines[0].order_id
+    house.run("update orders set state = 'FILLED', filled_quantity = 10, account_id = 'FK0001', broker = 'fake' where id = %s", bought)
+    house.run(
+        "insert into trades (order_id, exchange, trade_id, user_id, broker, account_id, instrument, side, quantity, price, at)"
+        " values (%s, 'NSE', 't1', %s, 'fake', 'FK0001', 'NSE:INFY', 'BUY', 10, 1500, now())",
+        bought,
+        house.user_id,
+    )
+    house.run("update orders set state = 'OPEN', account_id = 'FK0001', broker = 'fake' where id = %s", stop)
+
+
+def test_a_square_off_cancels_what_is_open_and_closes_the_rest_when_that_has_ended(house: House, desk: Desk) -> None:
+    a_position(house)
+    wanted, key = SquareOff(all=True, cancel_open=True), new_id()
+
+    answer = squareoff.accept(desk, asked(house, key), wanted)
+    again = squareoff.accept(desk, asked(house, key), wanted)
+
+    assert (answer.intent_id, len(answer.left), len(cancelled(house))) == (None, 1, 1)
+    assert (again.schedule_id, again.cancel_intent_id, again.replayed) == (answer.schedule_id, answer.cancel_intent_id, True)
+    Schedules(desk).fire_due()
+    assert house.rows("select state from schedules") == [("PENDING",)]
+    house.run("update changes set result = 'CANCELLED'")
+    house.run("update orders set state = 'CANCELLED' where state = 'OPEN'")
+
+    Schedules(desk).fire_due()
+
+    closing = house.rows("select side, quantity from orders where state = 'RECEIVED'")
+    assert (closing, house.rows("select state, matched from schedules")) == ([("SELL", 10)], [("FIRED", 1)])
+
+
+def test_cancels_that_do_not_end_are_waited_for_no_longer_than_a_minute(house: House, desk: Desk) -> None:
+    a_position(house)
+    squareoff.accept(desk, asked(house), SquareOff(all=True, cancel_open=True))
+    later(desk, seconds=61)
+
+    Schedules(desk).fire_due()
+
+    ((state, detail),) = house.rows("select state, detail from schedules")
+    assert (state, detail) == ("FIRED", "10 NSE:INFY of FK0001 stays: OPEN_ORDERS")
