@@ -447,3 +447,33 @@ schedules = Table(
     Column("created_at", _MOMENT, nullable=False),
     Column("ended_at", _MOMENT),
 )
+
+signal_strategies = Table(
+    "signal_strategies",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("user_id", _ID, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("form", JSON, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", _MOMENT, nullable=False),
+    Column("updated_at", _MOMENT, nullable=False),
+    Column("updated_by", Text, nullable=False),
+    UniqueConstraint("user_id", "name"),
+)
+
+signals = Table(
+    "signals",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("strategy_id", _ID, nullable=False),
+    Column("at", _MOMENT, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("digest", LargeBinary),
+    Column("nonce", Text),
+    Column("intent_id", _ID),
+    Column("wanted", JSON),
+    Column("reason_code", Text),
+    Column("reason", Text),
+)
