@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 from domain.cancels import AtOnce
 from domain.changes import Result, Told
 from domain.events import EventType, Source
+from domain.groups import GroupPolicy
 from domain.lifecycle import OrderState
 from domain.orders import OrderType, Product, Side, Validity
 
@@ -65,6 +66,8 @@ class OrderView(_Answer):
     slices: Annotated[int, Field(description="Into how many slices the order was cut, 0 for none.")]
     line: int
     correlation_id: str
+    policy: Annotated[GroupPolicy | None, Field(description="Of its group; null where no line waits for another.")]
+    after: Annotated[str | None, Field(description="The correlationId of the line that has to be filled first.")]
     state: OrderState
     version: int
     instrument: str

@@ -6,7 +6,7 @@ import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.text import Text
 
@@ -28,6 +28,7 @@ PAUSES_UNHEARD = 2  # of these, as long as no try can have reached anybody
 
 TERMS = frozenset({"instrument", "side", "quantity", "product", "orderType", "price", "triggerPrice", "validity"})
 
+Policy = Literal["BEST_EFFORT", "FAIL_FAST", "ALL_OR_NONE"]
 Say = Callable[[str], None]
 
 
@@ -37,6 +38,7 @@ def place_multi(
     *,
     wait: bool = True,
     timeout: float = 60.0,
+    policy: Policy | None = None,
     idempotency_key: str | None = None,
     options: Options = DEFAULTS,
 ) -> Exit:
@@ -50,11 +52,15 @@ def place_multi(
         file: orders as JSON, like examples/orders.json; - is standard input.
         wait: follow the orders until each is settled (ended, or confirmed at its broker), or only hand them in.
         timeout: seconds to follow them for; what isn't settled then exits with 5.
+        policy: BEST_EFFORT: each line on its own. FAIL_FAST: one after another, up to the first that isn't taken.
+            ALL_OR_NONE: nothing is sent before every line may be. Not given: as the file says, or your settings.
         idempotency_key: 16 to 255 visible ASCII characters; made and printed when not given.
     """
     with session(options) as here:
         orders = read_orders(file)
         here.place_of = orders.place_of
+        if policy is not None:
+            orders.request["policy"] = policy
         key = idempotency_key or new_id()
         count = len(orders.lines)
         here.screen.note(
@@ -62,7 +68,7 @@ def place_multi(
         )
         if idempotency_key is None:
             here.screen.note(f"to repeat safely, add --idempotency-key {key}")
-        placed = submit(here.client, orders.request, key, say=here.screen.note, again=_again(orders, key))
+        placed = submit(here.client, orders.request, key, say=here.screen.note, again=_again(orders, key, policy))
         intent = _with_words_of(placed.document, orders)
         about: Json = {"idempotencyKey": key, "replayed": placed.replayed}
         if placed.replayed:
@@ -168,5 +174,6 @@ def _with_words_of(intent: Json, orders: OrderFile) -> Json:
     return {**intent, "orders": lines}
 
 
-def _again(orders: OrderFile, key: str) -> str:
-    return f"trader order place-multi {shlex.quote(orders.name)} --idempotency-key {shlex.quote(key)}"
+def _again(orders: OrderFile, key: str, policy: Policy | None) -> str:
+    chosen = f" --policy {policy}" if policy is not None else ""
+    return f"trader order place-multi {shlex.quote(orders.name)}{chosen} --idempotency-key {shlex.quote(key)}"

@@ -180,6 +180,7 @@ def _stage_that_refused(code: str) -> int | None:
 
 def _stage_of(order: Json) -> int | None:
     stage = str((order.get("work") or {}).get("stage") or "").split(".")[0]
+    stage = "dispatch" if stage == "groups" else stage  # a held line waits before it
     return STAGES.index(stage) if stage in STAGES else None
 
 

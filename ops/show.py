@@ -118,6 +118,8 @@ def reason(order: Json) -> str:
     if order.get("state") == "UNKNOWN":
         where = order.get("broker") or "the broker"
         return f"nobody can say yet whether {where} took it; its book is searched. Don't place it again."
+    if work.get("state") == "HELD":
+        return str(work.get("error") or "waits for its group")
     if work.get("error"):
         return f"{work.get('stage')} tries again: {work['error']}"
     return ""

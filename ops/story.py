@@ -25,6 +25,7 @@ HIDDEN = frozenset({"set", "verdicts", "charges", "charges_paise", "rate_card", 
 SENTENCES = {
     "RECEIVED": "accepted and written down",
     "CLEARED": "validate, risk, margin and route let it pass",
+    "RELEASED": "what it waited for in its group has come: it may be sent",
     "SENDING": "about to be sent to {broker}",
     "NOT_SENT": "provably not sent; it may be sent again",
     "PROVEN_ABSENT": "{broker}'s book proves that it was not taken; it may be sent again",

@@ -54,6 +54,8 @@ def order_view(row: Any) -> View:
         "slices": row.slices,
         "line": row.line,
         "correlationId": row.correlation_id,
+        "policy": row.policy,
+        "after": row.after,
         "state": state,
         "version": row.version,
         "instrument": row.instrument,

@@ -74,7 +74,7 @@ def an_order_row(**fields) -> SimpleNamespace:
         "order_type": "LIMIT", "validity": "DAY", "price": Decimal("1512.5"), "trigger_price": None,
         "disclosed_quantity": 0, "market_protection": None, "broker": None, "wanted_broker": None, "account_id": None,
         "wanted_account": None, "strategy": None, "tag": None, "broker_tag": "OC1", "broker_order_id": None,
-        "filled_quantity": 4, "average_price": None, "reason_code": None, "reason": None, "work_stage": None, "changing": 0,
+        "filled_quantity": 4, "average_price": None, "reason_code": None, "reason": None, "work_stage": None, "changing": 0, "policy": None, "after": None,
         "accepted_at": AT, "updated_at": AT, "send_before": AT,
     }  # fmt: skip
     return SimpleNamespace(**(known | fields))
