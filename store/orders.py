@@ -35,6 +35,16 @@ def lock(unit: Unit, order_ids: Sequence[str]) -> dict[str, Order]:
     return {order.id: order for order in map(from_row, unit.rows(sql, (array(order_ids),)))}
 
 
+def lock_with_parents(unit: Unit, order_ids: Sequence[str]) -> dict[str, Order]:
+    """As `lock`, with the parents of those that are slices: for whoever may hold a parent of other slices, too."""
+    sql = (
+        f"select {COLUMNS} from orders where id in (select unnest(%(ids)s::uuid[]) union"  # noqa: S608
+        " select parent_id from orders where id = any(%(ids)s::uuid[]) and parent_id is not null)"
+        " order by slices > 0, id for no key update"
+    )
+    return {order.id: order for order in map(from_row, unit.rows(sql, {"ids": array(order_ids)}))}
+
+
 def lock_known(unit: Unit, order_ids: Sequence[str], known: Mapping[str, Order]) -> dict[str, Order]:
     """As `lock`, where some were read before: of these only what has moved since is read again.
 
