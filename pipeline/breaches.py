@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from domain.changes import ATTEMPTS_OF_A_SEQ
 from domain.events import fold
 from domain.ids import broker_tag
 from domain.lifecycle import TERMINAL, UNSENT, OrderState, may_move
@@ -14,6 +15,7 @@ from store.verification import CommandRow, EventRow, Part
 
 PATIENCE = timedelta(seconds=30)  # how long due work may wait, and an ended lease may stay
 LETTER_PATIENCE = timedelta(seconds=60)
+BUDGET_PATIENCE = timedelta(hours=1)  # of a modify or cancel: ten thousand at ten a second take a quarter of it
 
 # Every check by its name: what holds where nothing is found.
 CHECKS = {
@@ -30,7 +32,9 @@ CHECKS = {
     "TAG": "an order's tag is the one that follows from its id, and no other order has it",
     "TWICE_TAKEN": "no order was accepted twice under two numbers",
     "OVER_TRADED": "no more was traded of an order than it is for",
-    "OVERDUE": "work that is due is done within 30 s; what waits for a broker's budget, by its last moment",
+    "CHANGING": "an order counts its modifies and cancels that are under way, and each has its row",
+    "ATTEMPT": "every call belongs to a command of its kind",
+    "OVERDUE": "work that is due is done within 30 s; what waits for a broker's budget, by its last moment, a cancel within the hour",
     "LEASE_OVER": "a call whose lease has ended counts as unknown within 30 s",
     "ABANDONED": "an order that hasn't ended, and isn't at its broker, has a command that works on it",
     "NO_SEARCH": "an unknown order is looked for",
@@ -59,6 +63,7 @@ def breaches_of(part: Part) -> Iterator[Breach]:
         yield from _holding(order, events)
         yield from _tag(order, part)
         yield from _at_brokers(order, part)
+        yield from _changing(order, part)
         yield from _work(order, part)
 
 
@@ -135,6 +140,27 @@ def _at_brokers(order: Order, part: Part) -> Iterator[Breach]:
             yield Breach("SLICES", order.id, f"{told}; there are {count}, for {quantity}, filled {filled}")
 
 
+def _changing(order: Order, part: Part) -> Iterator[Breach]:
+    commands, changes = part.commands.get(order.id, {}), part.changes.get(order.id, {})
+    instructions = {seq: command for seq, command in commands.items() if seq > 0}
+    undone = [seq for seq, command in instructions.items() if command.state != "DONE"]
+    if order.changing != len(undone):
+        yield Breach("CHANGING", order.id, f"it counts {order.changing} under way, there are {len(undone)}")
+    if sorted(instructions) != list(range(1, len(instructions) + 1)):
+        yield Breach("CHANGING", order.id, f"its instructions are numbered {', '.join(map(str, sorted(instructions)))}")
+    for seq in sorted(instructions.keys() ^ changes.keys()):
+        yield Breach("CHANGING", order.id, f"instruction {seq} has {'no row' if seq in instructions else 'no command'}")
+    for seq in sorted(instructions.keys() & changes.keys()):
+        if changes[seq] is not (instructions[seq].state == "DONE"):
+            told = "its result" if changes[seq] else "no result"
+            yield Breach("CHANGING", order.id, f"instruction {seq} is {instructions[seq].state}, and has {told}")
+    for number, kind in part.attempts.get(order.id, ()):
+        seq = number // ATTEMPTS_OF_A_SEQ
+        of = commands[seq].kind if seq in commands else "nothing"
+        if of != kind:
+            yield Breach("ATTEMPT", order.id, f"attempt {number} is a {kind}, its command a {of}")
+
+
 def _work(order: Order, part: Part) -> Iterator[Breach]:
     commands = part.commands.get(order.id, {})
     for command in commands.values():
@@ -154,10 +180,14 @@ def _waits(order: Order, command: CommandRow, part: Part) -> Iterator[Breach]:
     late = part.at - PATIENCE
     if command.state == "READY":
         limit = order.send_before if command.stage.startswith("dispatch.") else command.due_at
+        if command.kind != "PLACE" and command.stage.startswith("dispatch."):
+            limit = command.due_at + BUDGET_PATIENCE
         if max(command.due_at, limit) < late:
             yield Breach("OVERDUE", order.id, f"ready at {command.stage} since {_moment(command)}")
     elif command.state == "SENDING" and command.lease_until is not None and command.lease_until < late:
         yield Breach("LEASE_OVER", order.id, f"its lease ended at {command.lease_until.isoformat(timespec='seconds')}")
+    elif command.state == "HELD" and command.due_at < late:
+        yield Breach("OVERDUE", order.id, f"held at {command.stage} past its last moment, {_moment(command)}")
     elif command.state == "STUCK" and command.buried_at is None and command.due_at < part.at - LETTER_PATIENCE:
         yield Breach("NO_LETTER", order.id, f"stuck at {command.stage} since {_moment(command)}, and no letter was written")
 

@@ -43,7 +43,11 @@ from store.unit import Unit, is_passing
 log = logging.getLogger(__name__)
 
 CHUNK = 1_000  # orders that one statement locks or marks
-TRIES = 3  # another's lock that isn't had in time says nothing of the request
+TRIES = 5  # another's lock that isn't had in time says nothing of the request
+
+
+class _JustCut(Exception):
+    """An order was cut into slices between two statements: its slices are locked before it, so that all begins anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +97,10 @@ def _written(desk: Desk, submission: CancelSubmission) -> CancelAcceptance | Non
                 crash("cancelling.before_commit")
             crash("cancelling.after_commit")
             return written
-        except psycopg.OperationalError as error:
-            if not is_passing(error) or not left:
+        except (psycopg.OperationalError, _JustCut) as error:
+            if not left or not (isinstance(error, _JustCut) or is_passing(error)):
                 raise StoreAway("the database is busy") from error
-            log.warning("a cancel is written down anew: %s", error)
+            log.info("a cancel is written down anew: %s", str(error) or type(error).__name__)
     raise AssertionError("the last try returns or raises")
 
 
@@ -156,16 +160,14 @@ def _lock_all(
     """The orders with the slices of those that are parents, locked as everybody locks them: parents last."""
     slices: dict[str, list[str]] = {}
     for chunk in _chunks(order_ids):
-        slices |= cancels.slices_of(unit, chunk)
+        slices |= cancels.slices_of(unit, user_id, chunk)
     held: dict[str, Target] = {}
     for chunk in _chunks(sorted({*order_ids, *(part for parts in slices.values() for part in parts)})):
         held |= cancels.lock(unit, user_id, chunk, parents=False)
     rest = sorted(set(order_ids) - held.keys())
     for chunk in _chunks(rest):
-        for parent, parts in cancels.slices_of(unit, chunk).items():  # of those that were cut a moment ago
-            if new := [part for part in parts if part not in held]:
-                held |= cancels.lock(unit, user_id, new, parents=False)
-            slices[parent] = parts
+        if any(part not in held for parts in cancels.slices_of(unit, user_id, chunk).values() for part in parts):
+            raise _JustCut
     for chunk in _chunks(rest):
         held |= cancels.lock(unit, user_id, chunk, parents=True)
     return held, slices

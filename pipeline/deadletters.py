@@ -6,22 +6,24 @@ killed midway, it was done or it wasn't. The dead letters in the queue follow (`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import psycopg
 
-from domain.commands import CommandState
+from domain.changes import Change, Result, result_of_end
+from domain.commands import CommandKind, CommandState
 from domain.errors import NotFound, Refused, StoreAway
 from domain.events import EventType, Source, advance
-from domain.lifecycle import UNSENT, OrderState
+from domain.lifecycle import TERMINAL, UNSENT, OrderState
 from domain.orders import Order
 from domain.outcomes import BookRow
 from domain.settlements import NotTaken, Settlement, Taken
 from pipeline.batch import Batch
 from pipeline.chain import OUTCOME
+from pipeline.changes import finish, give_up_cancel
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.refusals import (
@@ -130,6 +132,7 @@ def act_on(
     act: Act,
     *,
     answer: Callable[[Done], dict[str, Any]],
+    seqs: Mapping[str, int] | None = None,
     also: Callable[[Unit, Sequence[Case]], None] | None = None,
 ) -> tuple[dict[str, Any], Done]:
     """Do one act to several orders in one transaction; those that are refused stay as they are.
@@ -141,7 +144,7 @@ def act_on(
         with desk.store.unit() as unit:
             if by.once is not None and (kept := acts.begin(unit, by.once, batch.at)) is not None:
                 return {**kept, "replayed": True}, done
-            cases = cases_of(unit, order_ids)
+            cases = cases_of(unit, order_ids, seqs)
             for order_id in order_ids:
                 if order_id not in cases:
                     done.refused[order_id] = NotFound("order", order_id)
@@ -199,6 +202,8 @@ def _one(
 def requeue_one(case: Case, by: By, batch: Batch) -> dict[str, Any]:
     refuse_to_requeue(case)
     command, order = case.command, case.order
+    if case.change is not None:
+        return _requeue_change(case, case.change, by, batch)
     # What was in a call goes on to what came of it, which sends again only what was provably not sent.
     stage = command.stage if order.state in UNSENT or command.stage in OUTCOME else "persist"
     command.go_to(stage, batch.at)
@@ -213,10 +218,40 @@ def requeue_one(case: Case, by: By, batch: Batch) -> dict[str, Any]:
 def discard_one(case: Case, by: By, batch: Batch) -> dict[str, Any]:
     refuse_to_discard(case)
     command, order = case.command, case.order
+    if case.change is not None:
+        return _discard_change(case, case.change, by, batch)
     _reject(order, "DISCARDED", f"given up by {by.operator}: {by.reason}", batch)
     command.finish(command.stage, batch.at)
     batch.commands.append(command)
     return {"state": order.state}
+
+
+def _requeue_change(case: Case, change: Change, by: By, batch: Batch) -> dict[str, Any]:
+    """Back to its first stage, which looks at the order before anything is asked again."""
+    command, order, stage = case.command, case.order, case.command.kind.lower()
+    command.go_to(stage, batch.at)
+    batch.commands.append(command)
+    of = {"kind": command.kind, "seq": command.seq}
+    because = {"operator": by.operator, "reason": by.reason, "stage": stage, **of}
+    batch.change(order, advance(order, EventType.REQUEUED, Source.OPERATOR, batch.at, because=because))
+    batch.wakes.add(stage)
+    batch.news |= {order.intent_id, change.intent_id}
+    return {"stage": stage, **of}
+
+
+def _discard_change(case: Case, change: Change, by: By, batch: Batch) -> dict[str, Any]:
+    """The order lives on as it is, or has ended meanwhile."""
+    command, order = case.command, case.order
+    given_up = f"given up by {by.operator}: {by.reason}"
+    if order.state in TERMINAL:
+        finish(order, command, change, result_of_end(order.state, cancel=command.kind is CommandKind.CANCEL), batch)
+    else:
+        code, source = "DISCARDED", Source.OPERATOR
+        give_up_cancel(order, command, change, Result.SKIPPED, batch, code=code, reason=given_up, source=source)
+    batch.commands.append(command)
+    batch.changes.append(change)
+    batch.news.add(change.intent_id)
+    return {"state": order.state, "kind": command.kind, "seq": command.seq, "result": change.result}
 
 
 def _settled(

@@ -77,17 +77,20 @@ def drain_part(
     """
     with desk.store.unit() as unit:
         items = stuck.page(unit, wanted, desk.now(), limit=limit + 1, after=after)
-        ids = [item.order_id for item in items[:limit]]
+        seqs: dict[str, int] = {}
+        for item in items[:limit]:
+            seqs.setdefault(item.order_id, item.seq)  # one of an order's at a time
+        ids = list(seqs)
         last = ids[-1] if len(items) > limit else None
         if dry:
-            return _foretold(DRAINS[what], cases_of(unit, ids), last)
+            return _foretold(DRAINS[what], cases_of(unit, ids, seqs), last)
 
     def answer(done: Done) -> dict[str, Any]:
         refused = [_told(order_id, refusal) for order_id, refusal in done.refused.items()]
         return {"done": list(done.done), "refused": refused, "last": last}
 
     crash("drain.before_part")
-    given, _ = act_on(desk, f"dlq.{what}", ids, by, DRAINS[what].act, answer=answer)
+    given, _ = act_on(desk, f"dlq.{what}", ids, by, DRAINS[what].act, answer=answer, seqs=seqs)
     crash("drain.after_part")
     return given
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar
 
-from domain.commands import Command, CommandState
+from domain.changes import ATTEMPTS_OF_A_SEQ, Change, Told, attempt_number
+from domain.commands import Command, CommandKind, CommandState
 from domain.errors import Malformed, Refused
-from domain.lifecycle import UNSENT, OrderState
+from domain.lifecycle import AT_BROKER, TERMINAL, UNSENT, OrderState
 from domain.orders import Order
 from domain.settlements import Settlement, Taken, find_faults
 from pipeline.chain import OUTCOME
 from readmodel.views import broker_text
-from store import commands, orders, stuck
+from store import changes, commands, orders, stuck
 from store.stuck import Called
 from store.unit import Unit
 
@@ -47,43 +48,88 @@ class Contradicted(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One order in an operator's hands, its rows locked."""
+    """One order in an operator's hands, its rows locked: its placement, or with a `change` a modify or cancel of it.
+
+    `calls` are those of that command.
+    """
 
     command: Command
     order: Order
     calls: Sequence[Called]
     has_waiting_reports: bool
+    change: Change | None = None
 
     @property
     def newest(self) -> Called | None:
-        return next((call for call in self.calls if call.number == self.command.fence), None)
+        seq, fence = self.command.seq, self.command.fence
+        number = attempt_number(seq, fence)
+        return next((call for call in self.calls if call.number == number), None)
 
 
-def cases_of(unit: Unit, order_ids: Sequence[str]) -> dict[str, Case]:
-    """The orders that are there, their rows locked in the order of their ids."""
-    held_commands, held = commands.lock(unit, order_ids), orders.lock(unit, order_ids)
+def cases_of(unit: Unit, order_ids: Sequence[str], seqs: Mapping[str, int] | None = None) -> dict[str, Case]:
+    """The orders that are there, their rows locked in the order of their ids.
+
+    Of each the command with the seq given, else the one that has stopped: the placement first, and also where nothing has.
+    """
+    stopped, held = commands.lock_stopped(unit, order_ids), orders.lock(unit, order_ids)
     calls, waiting = stuck.calls_of(unit, order_ids), stuck.with_waiting_reports(unit, order_ids)
-    return {
-        order_id: Case(held_commands[order_id], held[order_id], calls.get(order_id, []), order_id in waiting)
-        for order_id in order_ids
-        if order_id in held_commands and order_id in held
+    chosen = {
+        order_id: _chosen(of, (seqs or {}).get(order_id)) for order_id, of in stopped.items() if order_id in held
     }
+    found = changes.of(unit, [(command.order_id, command.seq) for command in chosen.values() if command.seq])
+    return {
+        order_id: Case(
+            command := chosen[order_id],
+            held[order_id],
+            [call for call in calls.get(order_id, []) if call.number // ATTEMPTS_OF_A_SEQ == command.seq],
+            order_id in waiting,
+            found.get((order_id, command.seq)),
+        )
+        for order_id in order_ids
+        if order_id in chosen
+    }
+
+
+def _chosen(of: Sequence[Command], seq: int | None) -> Command:
+    for command in of:
+        if command.seq == seq or (seq is None and command.state in (CommandState.STUCK, CommandState.UNKNOWN)):
+            return command
+    return of[0]
 
 
 def refuse_to_requeue(case: Case) -> None:
     _refuse_unless_stuck(case)
-    if case.command.stage not in OUTCOME:  # after the call nothing is sent: what came of it is written down
+    # A modify or cancel first looks how its order stands. After a placement's call nothing is sent: what came of it is
+    # written down.
+    if case.change is None and case.command.stage not in OUTCOME:
         _refuse_if_sent(case)
 
 
 def refuse_to_discard(case: Case) -> None:
     _refuse_unless_stuck(case)
-    _refuse_if_sent(case)
+    if case.change is None:
+        _refuse_if_sent(case)
+    elif case.order.state in TERMINAL:
+        return
+    elif case.command.kind is not CommandKind.CANCEL:
+        raise Contradicted(
+            f"the {case.command.kind} of order {case.order.id} holds part of its account, which its own stage gives back: requeue it"
+        )
+    elif case.order.state not in AT_BROKER:
+        raise Contradicted(
+            f"order {case.order.id} is {case.order.state}: what was asked for holds for it all the same; requeue it"
+        )
+    elif case.change.told not in (None, Told.NOT_SENT, Told.REFUSED):
+        raise MayHaveBeenSent(
+            f"{named(case.order)} may have heard of it: requeued, it looks at what has come of it before anything else"
+        )
 
 
 def refuse_to_settle(case: Case, settlement: Settlement | None, at: datetime, proof: timedelta) -> None:
     """With no settlement: whether any could be made."""
     command, order = case.command, case.order
+    if case.change is not None:
+        raise NotUnknown(f"the {command.kind} of order {order.id} waits for the order's book: there is nothing to settle")
     is_unknown = command.state is CommandState.UNKNOWN
     if not (is_unknown or (command.state is CommandState.STUCK and order.state in IN_DOUBT)):
         raise NotUnknown(f"order {order.id} is {order.state}, its work {command.state}: there is nothing to settle")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -14,14 +14,14 @@ from domain.errors import StoreAway
 from domain.events import EventType, Source, advance
 from domain.orders import Order
 from pipeline.batch import Batch
-from pipeline.chain import reports_stage
+from pipeline.chain import is_change_stage, reports_stage
 from pipeline.claims import forget_claim, open_claim
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.news import tell
 from pipeline.pace import Pace
 from pipeline.wakeups import DEEP
-from store import commands, orders
+from store import changes, commands, orders
 from store.unit import Unit, is_passing
 
 log = logging.getLogger(__name__)
@@ -147,7 +147,8 @@ class Engine:
                 claim_id = open_claim(self._desk, stage, claimed)
                 crash(f"{stage}.after_claim")
                 batch = Batch(at=self._desk.now())
-                held = orders.lock(unit, [command.order_id for command in claimed])
+                lock = orders.lock_with_parents if is_change_stage(stage) else orders.lock
+                held = lock(unit, [command.order_id for command in claimed])
                 for order in held.values():
                     batch.hold(order)
                 self._group.decide(unit, claimed, held, batch)
@@ -198,6 +199,7 @@ def set_aside(
                 extra={"order_id": command.order_id, "stage": stage, "tries": command.attempts},
                 exc_info=error,
             )
+        batch.news.update(asked_by(unit, batch.commands))
         batch.record(unit)
         crash(f"{stage}.set_aside.before_commit")
     announce(desk, batch)
@@ -218,8 +220,16 @@ def give_up(command: Command, order: Order, batch: Batch) -> None:
     """No more tries: the command is an operator's, and the client sees it in the order's history."""
     command.state = CommandState.STUCK
     because = {"stage": command.stage, "tries": command.attempts, "deaths": command.deaths, "error": command.error}
+    if command.seq:
+        because |= {"kind": command.kind, "seq": command.seq}  # the order goes on; what was asked of it has stopped
     batch.change(order, advance(order, EventType.STUCK, Source.PIPELINE, batch.at, because=because))
     batch.news.add(order.intent_id)
+
+
+def asked_by(unit: Unit, of: Iterable[Command]) -> set[str]:
+    """The intents of those of the commands that are modifies and cancels and are stuck."""
+    keys = [(command.order_id, command.seq) for command in of if command.seq and command.state is CommandState.STUCK]
+    return {change.intent_id for change in changes.of(unit, keys).values()} if keys else set()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from psycopg.rows import namedtuple_row
 
+from domain.changes import Change
 from domain.commands import CommandState
 from domain.errors import NotFound, Refused
 from domain.lifecycle import UNSENT
@@ -61,7 +62,7 @@ def explain(desk: Desk, order_id: str) -> View:
             "acts": [
                 {"act": "requeue", **_asked(lambda: refuse_to_requeue(case), _requeued(case, now))},
                 {"act": "settle", **_asked(lambda: refuse_to_settle(case, None, now, proof), _to_settle(case))},
-                {"act": "discard", **_asked(lambda: refuse_to_discard(case), _DISCARDED)},
+                {"act": "discard", **_asked(lambda: refuse_to_discard(case), _DISCARDED if case.change is None else _GIVEN_UP)},
                 {"act": "park", "allowed": True, "why": _PARKED},
             ],
             "search": _search_view(search[0]) if search else None,
@@ -110,6 +111,9 @@ def _search_view(row: Any) -> View:
 
 def _why(case: Case, now: datetime) -> Iterator[str]:
     command, order, newest = case.command, case.order, case.newest
+    if case.change is not None:
+        yield from _why_change(case, case.change)
+        return
     if command.state is CommandState.UNKNOWN:
         yield f"Its call to {named(order)}, attempt {command.fence}, ended without a documented answer: {command.error}."
         yield f"Nobody can say yet whether it was taken. The book of {order.account_id} is searched for its tag {order.broker_tag};"
@@ -127,7 +131,20 @@ def _why(case: Case, now: datetime) -> Iterator[str]:
         yield f"Its last moment to be sent was {order.send_before.isoformat(timespec='seconds')}: sent back, it is EXPIRED_UNSENT."
 
 
+def _why_change(case: Case, change: Change) -> Iterator[str]:
+    command, order = case.command, case.order
+    after = f"{command.deaths} workers died of it" if command.deaths else f"it failed {command.attempts} times"
+    yield f"The {command.kind} of the order, asked for by intent {change.intent_id}, was given up at {command.stage} after {after}:"
+    yield f"{command.error or 'no error was recorded'}. The order itself is {order.state}."
+    if change.told is None:
+        yield f"{named(order)} was never asked."
+    else:
+        yield f"{named(order)} was asked: {change.told}{f', {change.told_detail}' if change.told_detail else ''}."
+
+
 def _requeued(case: Case, now: datetime) -> str:
+    if case.change is not None:
+        return f"It goes back to {case.command.kind.lower()}, which looks how the order stands before anything is asked again."
     if case.command.stage in OUTCOME or case.order.state not in UNSENT:
         return "It goes on to what came of its call, which is written down. Only what was provably not sent is sent again."
     if now >= case.order.send_before:
@@ -135,6 +152,7 @@ def _requeued(case: Case, now: datetime) -> str:
     return f"It goes back to {case.command.stage} with a clean count of tries. Mend the cause first."
 
 
+_GIVEN_UP = "The order lives on as it is, and what was asked for is told as given up. This can't be undone."
 _DISCARDED = "It becomes REJECTED, and what it holds of its account is freed. This can't be undone."
 _PARKED = "It leaves this list for a time, or until it is taken back; nothing else of it changes."
 

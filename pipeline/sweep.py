@@ -15,7 +15,7 @@ from pipeline.chain import GROUPS, is_change_stage, queue_of, reconcile_stage, r
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.queueview import QueueView
-from pipeline.stage import DEATHS_ALONE_MAX, announce, give_up
+from pipeline.stage import DEATHS_ALONE_MAX, announce, asked_by, give_up
 from store import accounts, commands, groups, orders, reconciliations, reports, searches
 
 log = logging.getLogger(__name__)
@@ -164,6 +164,7 @@ class Sweep:
                     batch.hold(held[command.order_id])
                     give_up(command, held[command.order_id], batch)
                     batch.commands.append(command)
+                batch.news.update(asked_by(unit, hopeless))
                 batch.record(unit)
                 crash("sweep.deaths.before_commit")
             announce(self._desk, batch)

@@ -87,7 +87,7 @@ def _intents(desk: Desk, start: str, verified: Verified) -> Iterator[list[Breach
         verified.intents += len(part.order_ids)
         found = []
         for intent_id, order_ids in part.order_ids.items():
-            if not order_ids:
+            if not order_ids and intent_id in part.that_place:
                 found.append(Breach("NO_ORDER", intent_id, "an intent without any order"))
             for order_id in order_ids:
                 if order_id in part.without_order:

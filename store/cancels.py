@@ -85,12 +85,13 @@ def page_of_ids(
     return int(unit.rows(f"select count(*) {which}", parameters)[0][0]), [_match(row) for row in rows]
 
 
-def slices_of(unit: Unit, order_ids: Sequence[str]) -> dict[str, list[str]]:
-    """The live slices of those orders that are parents."""
+def slices_of(unit: Unit, user_id: str | None, order_ids: Sequence[str]) -> dict[str, list[str]]:
+    """The live slices of those of the user's orders that are parents."""
     found: dict[str, list[str]] = {}
     for parent_id, id_ in unit.rows(
-        "select parent_id, id from orders where parent_id = any(%s::uuid[]) and state <> all(%s) order by id",
-        (array(order_ids), _ENDED),
+        "select parent_id, id from orders where parent_id = any(%s::uuid[]) and state <> all(%s)"
+        " and (%s::uuid is null or user_id = %s) order by id",
+        (array(order_ids), _ENDED, user_id, user_id),
     ):
         found.setdefault(parent_id, []).append(id_)
     return found

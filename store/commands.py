@@ -162,6 +162,19 @@ def lock_changing(unit: Unit, keys: Sequence[tuple[str, int, int]]) -> list[Comm
     return [_command(row) for row in rows]
 
 
+def lock_stopped(unit: Unit, order_ids: Sequence[str]) -> dict[str, list[Command]]:
+    """The orders' placements, and those of their modifies and cancels that are stuck; by order, locked in one order."""
+    rows = unit.rows(
+        f"select {_COLUMNS} from commands where order_id = any(%s::uuid[]) and (seq = 0 or state = 'STUCK')"  # noqa: S608
+        " order by order_id, seq for update",
+        (array(order_ids),),
+    )
+    held: dict[str, list[Command]] = {}
+    for row in rows:
+        held.setdefault(row[0], []).append(_command(row))
+    return held
+
+
 def lock_free(unit: Unit, order_ids: Sequence[str]) -> dict[str, Command]:
     """The orders' placements that nobody holds, locked. For whoever holds the orders already: it must not wait here."""
     rows = unit.rows(

@@ -70,7 +70,7 @@ select c.order_id, c.seq, c.kind, c.stage, c.state, c.error, c.attempts, c.death
     o.side, o.quantity, o.filled_quantity, coalesce(o.broker, o.wanted_broker),
     coalesce(o.account_id, o.wanted_account), o.state, o.broker_tag, o.broker_order_id,
     p.order_id is not null and (p.until is null or p.until > %(now)s), p.until, p.operator, p.reason
-{_FROM} order by c.order_id limit %(limit)s
+{_FROM} order by c.order_id, c.seq limit %(limit)s
 """
 
 

@@ -45,7 +45,9 @@ class Part:
     orders: dict[str, Order]
     events: dict[str, list[EventRow]]
     commands: dict[str, dict[int, CommandRow]]
-    accepted: dict[str, list[str]]  # the broker's numbers of accepted attempts
+    changes: dict[str, dict[int, bool]]  # by seq, whether it has its result
+    attempts: dict[str, list[tuple[int, str]]]  # number, and the kind of instruction that it carries
+    accepted: dict[str, list[str]]  # the broker's numbers of accepted placements
     traded: dict[str, int]  # quantity
     searched: set[str]
     slices: dict[str, tuple[int, int, int]]  # of parents: how many, their quantity, filled quantity
@@ -73,13 +75,21 @@ def read_part(unit: Unit, after: str, limit: int) -> Part:
         between,
     ):
         commands.setdefault(order_id, {})[seq] = CommandRow(*row)
+    changes: dict[str, dict[int, bool]] = {}
+    for order_id, seq, is_settled in unit.rows(
+        "select order_id, seq, result is not null from changes where order_id > %s and order_id <= %s", between
+    ):
+        changes.setdefault(order_id, {})[seq] = is_settled
+    attempts: dict[str, list[tuple[int, str]]] = {}
     accepted: dict[str, list[str]] = {}
-    for order_id, number in unit.rows(
-        "select order_id, response ->> 'brokerOrderId' from attempts"
-        " where order_id > %s and order_id <= %s and outcome = 'ACCEPTED' order by order_id, number",
+    for order_id, number, kind, broker_order_id in unit.rows(
+        "select order_id, number, kind, case outcome when 'ACCEPTED' then response ->> 'brokerOrderId' end from attempts"
+        " where order_id > %s and order_id <= %s order by order_id, number",
         between,
     ):
-        accepted.setdefault(order_id, []).append(number)
+        attempts.setdefault(order_id, []).append((number, kind))
+        if kind == "PLACE" and broker_order_id is not None:
+            accepted.setdefault(order_id, []).append(broker_order_id)
     traded = unit.rows(
         "select order_id, sum(quantity)::bigint from trades where order_id > %s and order_id <= %s group by order_id",
         between,
@@ -100,6 +110,8 @@ def read_part(unit: Unit, after: str, limit: int) -> Part:
         orders=held,
         events=events,
         commands=commands,
+        changes=changes,
+        attempts=attempts,
         accepted=accepted,
         traded=dict(traded),
         searched={row[0] for row in searched},
@@ -111,9 +123,13 @@ def read_part(unit: Unit, after: str, limit: int) -> Part:
 
 @dataclass(frozen=True, slots=True)
 class Intents:
-    """Some intents: by id their orders; which of these have no row or no command; and intents with a key of another."""
+    """Some intents: by id their orders; which of these have no row or no command; and intents with a key of another.
+
+    Intents that change orders may name none: their lines are changes.
+    """
 
     order_ids: dict[str, list[str]]
+    that_place: set[str]
     without_order: set[str]
     without_command: set[str]
     sharing_a_key: list[tuple[str, str]]
@@ -121,8 +137,8 @@ class Intents:
 
 
 def read_intents(unit: Unit, after: str, limit: int) -> Intents:
-    rows = unit.rows("select id, order_ids::text[] from intents where id > %s order by id limit %s", (after, limit))
-    asked = {intent_id: list(order_ids) for intent_id, order_ids in rows}
+    rows = unit.rows("select id, order_ids::text[], kind from intents where id > %s order by id limit %s", (after, limit))
+    asked = {intent_id: list(order_ids) for intent_id, order_ids, _ in rows}
     wanted = [order_id for order_ids in asked.values() for order_id in order_ids]
     there = {row[0] for row in unit.rows("select id from orders where id = any(%s::uuid[])", (array(wanted),))}
     at_work = unit.rows("select order_id from commands where order_id = any(%s::uuid[]) and seq = 0", (array(wanted),))
@@ -133,6 +149,7 @@ def read_intents(unit: Unit, after: str, limit: int) -> Intents:
     )
     return Intents(
         order_ids=asked,
+        that_place={intent_id for intent_id, _, kind in rows if kind == "PLACE"},
         without_order=set(wanted) - there,
         without_command=there - {row[0] for row in at_work},
         sharing_a_key=[(one, other) for one, other in sharing],

@@ -134,6 +134,12 @@ BROKEN = [
      " lease_until, 'ACCEPTED', '{\"brokerOrderId\": \"B2\"}', ended_at from attempts where order_id = %(id)s"),
     ("OVER_TRADED", "filled", "insert into trades select id, 'NSE', 'T9', user_id, broker, account_id, instrument, side, 11, 1, now()"
      " from orders where id = %(id)s"),
+    ("CHANGING", "resting", "update orders set changing = 1 where id = %(id)s"),
+    ("CHANGING", "resting", "insert into changes (order_id, seq, intent_id, line, wanted, asked_at)"
+     " values (%(id)s, 1, %(id)s, 0, '{}', now())"),
+    ("CHANGING", "resting", "with counted as (update orders set changing = 1 where id = %(id)s)"
+     " insert into commands (order_id, seq, kind, stage, state, due_at) values (%(id)s, 1, 'CANCEL', 'cancel', 'READY', now())"),
+    ("ATTEMPT", "filled", "update attempts set kind = 'CANCEL' where order_id = %(id)s"),
     ("OVERDUE", "stuck", "update commands set state = 'READY', live = true, due_at = now() - interval '31 s' where order_id = %(id)s"),
     ("OVERDUE", "waiting", "with gone as (update orders set send_before = now() - interval '31 s' where id = %(id)s)"
      " update commands set due_at = now() - interval '5 min' where order_id = %(id)s"),
