@@ -15,7 +15,7 @@ import falcon.asgi
 import orjson
 
 from domain.settings import Settings
-from ingress import brokers, deadletters, health, intents, openapi, orders, pages, postbacks, preview, trades
+from ingress import brokers, changes, deadletters, health, intents, openapi, orders, pages, postbacks, preview, trades
 from ingress.door import Check, Door
 from ingress.endpoint import Endpoint, refusal
 from ingress.operations import Operation
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 OPERATIONS: tuple[Operation, ...] = (
     orders.place_multi,
     preview.preview_orders,
+    changes.modify_order,
+    changes.cancel_multi,
+    changes.preview_cancel,
+    changes.cancel_order,
     intents.show_intent,
     intents.list_intents,
     orders.list_orders,
@@ -50,6 +54,7 @@ OPERATIONS: tuple[Operation, ...] = (
     health.version,
     health.metrics,
 )
+CHANGERS = 4  # threads that accept modifies and cancels
 READERS = 4  # threads that read, and connections for them
 _HTTP_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE", 415: "NOT_JSON"}
 
@@ -162,6 +167,7 @@ def door_of(desk: Desk) -> Door:
     desk.wakeups.start()
     intake = Intake(desk, admission)
     operators, trials = Operators(desk), Operators(desk, name="trial")
+    changers = Operators(desk, threads=CHANGERS, name="change")
 
     def read_settings() -> Settings:
         with store.unit() as unit:
@@ -170,6 +176,7 @@ def door_of(desk: Desk) -> Door:
     def close() -> None:
         operators.close()
         trials.close()
+        changers.close()
         admission.stop()
         intake.stop()
         desk.close()
@@ -194,6 +201,7 @@ def door_of(desk: Desk) -> Door:
         hear=lambda broker, headers, body: hear(desk, broker, headers, body),
         operators=operators,
         trials=trials,
+        changers=changers,
         release=close,
         version={"version": metadata.version("order-coordinator"), "revision": os.environ.get("REVISION", "")},
     )

@@ -60,6 +60,7 @@ class Door:
     circuit: Callable[[str], str] = lambda broker: "CLOSED"  # of a broker: OPEN or CLOSED; may block a little
     hear: Callable[[str, dict[str, str], bytes], bool] = lambda broker, headers, body: False  # a postback; may block
     operators: Operators | None = None  # for work on what is stuck
+    changers: Operators | None = None  # for modifies and cancels
     trials: Operators | None = None  # for trying requests out, and for what signals need of the record
     version: Mapping[str, str] = field(default_factory=dict)
     release: Callable[[], None] = lambda: None  # gives back what the door was given; may block a little

@@ -49,6 +49,15 @@ IDEMPOTENCY_KEY = Parameter(
     required=True,
     example="2026-11-22-rebalance-0001",
 )
+IF_MATCH = Parameter(
+    name="If-Match",
+    where="header",
+    schema={"type": "string", "pattern": '^("[0-9]{1,9}"|[0-9]{1,9})$'},
+    description="The version of the order that you have read, as its ETag has it.",
+    read=str,
+    required=True,
+    example='"1"',
+)
 PREFER = Parameter(
     name="Prefer",
     where="header",

@@ -41,6 +41,8 @@ _CODES = {
     "greater_than_equal": "TOO_SMALL",
     "greater_than": "NOT_POSITIVE",
     "too_short": "TOO_FEW",
+    "too_long": "TOO_MANY",
+    "nothing_to_change": "NOTHING_TO_CHANGE",
     "tuple_type": "NOT_A_LIST",
     "model_type": "NOT_AN_OBJECT",
     "model_attributes_type": "NOT_AN_OBJECT",
@@ -104,8 +106,21 @@ def read_form(body: bytes, form: TypeAdapter[_Form]) -> tuple[_Form, bytes]:
     return asked, orjson.dumps(form.dump_python(asked, mode="json", by_alias=True), option=orjson.OPT_SORT_KEYS)
 
 
-def fingerprint(method: str, path: str, canonical: bytes) -> bytes:
-    return hashlib.sha256(f"{method} {path}\n".encode() + canonical).digest()
+def read_change(body: bytes, form: TypeAdapter[_Form]) -> tuple[_Form, bytes]:
+    """A modify or a cancel, and what was named in it as canonical JSON. Raises as `read_place_request`."""
+    try:
+        asked = form.validate_json(body, by_alias=True, by_name=False)
+    except ValidationError as error:
+        raise _refusal(error.errors(include_url=False, include_input=False)) from None
+    _refuse_duplicates(body)
+    named = form.dump_python(asked, by_alias=True, exclude_none=True)
+    return asked, orjson.dumps(named, option=orjson.OPT_SORT_KEYS, default=_plain)
+
+
+def fingerprint(method: str, path: str, canonical: bytes, *, version: int | None = None) -> bytes:
+    """Of a request; with the version of its If-Match, where it has one."""
+    head = f"{method} {path}\n" if version is None else f"{method} {path}\nIf-Match: {version}\n"
+    return hashlib.sha256(head.encode() + canonical).digest()
 
 
 def _canonical(body: bytes, request: PlaceRequest) -> bytes:
