@@ -27,6 +27,8 @@ class Settings(BaseModel):
     orders_per_s_max: int | None = 100
     exposure_max_paise: int | None = 100_000_000_000
     price_deviation_ppm: int | None = None  # from the reference price; None: the band alone
+    modify_quantity_delta_max_ppm: int | None = Field(default=None, ge=0)  # how far one modify moves a quantity
+    modify_price_delta_max_ppm: int | None = Field(default=None, ge=0)  # or a price or trigger price, of what they are
     restricted: tuple[str, ...] = ()  # instruments nobody may trade here
 
     # margin

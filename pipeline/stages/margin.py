@@ -9,8 +9,9 @@ from decimal import Decimal
 
 from domain import charges, margins
 from domain.accounts import Totals
+from domain.charges import Charges
 from domain.instruments import Instrument
-from domain.margins import DEFAULT_RATES, MarginRates
+from domain.margins import DEFAULT_RATES, Margin, MarginRates
 from domain.money import Money
 from domain.orders import Order
 from domain.rejections import Code
@@ -31,9 +32,9 @@ class Facts:
     underlying_prices: Mapping[str, Decimal] = field(default_factory=dict)  # by symbol; for sold options
 
 
-def decide(order: Order, facts: Facts) -> Verdict:
-    """Reject an order its account can't bear; else block the margin. Nothing is ever blocked that isn't there."""
-    instrument, totals = facts.instruments[order.instrument], facts.totals[order.account_id or ""]
+def estimate_of(order: Order, facts: Facts) -> tuple[Margin, Charges]:
+    """What the order will block and cost by our own estimate, whatever its account has left."""
+    instrument = facts.instruments[order.instrument]
     reference = facts.references.get(instrument.key, instrument.close)
     price = price_of(order, reference)
     costs = charges.estimate(
@@ -55,6 +56,13 @@ def decide(order: Order, facts: Facts) -> Verdict:
         rates=facts.rates,
         buffer_ppm=facts.buffer_ppm,
     )
+    return margin, costs
+
+
+def decide(order: Order, facts: Facts) -> Verdict:
+    """Reject an order its account can't bear; else block the margin. Nothing is ever blocked that isn't there."""
+    margin, costs = estimate_of(order, facts)
+    totals = facts.totals[order.account_id or ""]
     required, available = margin.required.paise, totals.limit_paise - totals.blocked_paise
     if required > available:
         return Reject(

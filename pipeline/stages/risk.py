@@ -31,6 +31,8 @@ class RiskLimits:
     open_orders_max: int | None = None  # not yet ended, this one included
     orders_per_s_max: int | None = None  # in one calendar second
     exposure_max: Money | None = None  # of all open orders together
+    modify_quantity_delta_max_ppm: int | None = None  # how far a modify moves a quantity, of what it is
+    modify_price_delta_max_ppm: int | None = None  # or a price or trigger price
     price_deviation_ppm: int | None = None  # of a limit price on its dear side, from the reference price
     restricted: frozenset[str] = frozenset()  # instruments, by key
 
@@ -43,6 +45,8 @@ class RiskLimits:
             open_orders_max=settings.open_orders_max,
             orders_per_s_max=settings.orders_per_s_max,
             exposure_max=_money(settings.exposure_max_paise),
+            modify_quantity_delta_max_ppm=settings.modify_quantity_delta_max_ppm,
+            modify_price_delta_max_ppm=settings.modify_price_delta_max_ppm,
             price_deviation_ppm=settings.price_deviation_ppm,
             restricted=frozenset(settings.restricted),
         )
@@ -124,6 +128,11 @@ def account_breaches(totals: Totals, exposure: Money, this_second: int, limits: 
         yield Breach(
             Code.RISK_LIMIT, f"{this_second} orders came in this second already, the limit: send it again later"
         )
+    yield from exposure_breaches(totals, exposure, limits)
+
+
+def exposure_breaches(totals: Totals, exposure: Money, limits: RiskLimits) -> Iterator[Breach]:
+    """Where so much more would be over the limit of all open orders together."""
     if limits.exposure_max is not None:
         together = totals.exposure_paise + exposure.paise
         if together > limits.exposure_max.paise:
