@@ -17,8 +17,9 @@ from domain.ids import is_our_tag
 from domain.outcomes import BookRow, Unreadable
 from pipeline.crash import crash
 from pipeline.desk import Desk
-from pipeline.reports import proof_of, to_body
+from pipeline.reports import dated, proof_of, to_body
 from pipeline.strays import Known, Sorted, is_live_or_filled, is_open, sort_out
+from pipeline.terms import Read
 from store import accounts, changes, orders, reports, searches, strays
 from store.accounts import ToRead
 from store.reports import Report
@@ -196,7 +197,11 @@ class BookReader:
             return 0
         now = self._desk.now()
         with self._desk.store.unit() as unit:
-            new = self._report(unit, account_id, {tag: by_tag[tag] for tag in changed}, bodies, now) if changed else 0
+            if is_changing:
+                asked = changes.called_tags(unit, account_id)  # each read of these tells something: nothing was done yet
+                changed.extend(tag for tag in by_tag if tag in asked and tag not in changed)
+            read = Read(began, now)
+            new = self._report(unit, account_id, {tag: by_tag[tag] for tag in changed}, bodies, read) if changed else 0
             if is_searched:
                 new += self._weigh(unit, account_id, by_tag, began, now)
             if is_changing:
@@ -218,16 +223,20 @@ class BookReader:
         account_id: str,
         rows: dict[str, list[BookRow]],
         bodies: dict[str, dict[str, Any]],
-        now: datetime,
+        read: Read,
     ) -> int:
         known = {
-            tag: Known(order_id, broker_order_id, of_account, state)
-            for tag, order_id, broker_order_id, of_account, state in orders.known_by_tag(unit, list(rows))
+            tag: Known(order_id, broker_order_id, of_account, state, modifies)
+            for tag, order_id, broker_order_id, of_account, state, modifies in orders.known_by_tag(unit, list(rows))
         }
         found = sort_out(account_id, rows, known)
-        told = [Report(order_id, Source.POLL, bodies[row.broker_order_id]) for order_id, row in found.ours.items()]
-        self._tell_strays(unit, account_id, found, bodies, now)
-        return reports.insert(unit, told, now)
+        called = {order.order_id: order.modifies for order in known.values()}
+        told = [
+            Report(order_id, Source.POLL, dated(bodies[row.broker_order_id], read, called[order_id]))
+            for order_id, row in found.ours.items()
+        ]
+        self._tell_strays(unit, account_id, found, bodies, read.ended)
+        return reports.insert(unit, told, read.ended)
 
     def _tell_strays(
         self, unit: Unit, account_id: str, found: Sorted, bodies: dict[str, dict[str, Any]], now: datetime

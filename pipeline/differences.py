@@ -16,6 +16,7 @@ from typing import Any
 
 from brokers.base import Funds
 from domain.lifecycle import AT_BROKER, TERMINAL, UNSENT, OrderState
+from domain.modifies import terms_shown
 from domain.money import Money
 from domain.orders import Order, Product, Validity
 from domain.outcomes import BookRow
@@ -138,13 +139,17 @@ def lacks(held: Held, row: BookRow) -> dict[str, Any]:
     """What the row has and the record hasn't, as [ours, theirs] by name: all of it can be taken over by persist's rules."""
     order = held.order
     sent = replace(order, state=OrderState.SENDING) if order.state in UNSENT else order
-    filled = max(order.filled_quantity, min(row.filled_quantity, order.quantity))
+    terms = terms_shown(order, row, None) if order.modifies and row.state is not None else {}
+    quantity = terms.get("quantity", order.quantity)
+    filled = max(order.filled_quantity, min(row.filled_quantity, quantity))
     state = state_after(sent, row, filled)
     differs: dict[str, Any] = {}
     if state is not order.state:
         differs["state"] = [order.state.value, state.value]
     if filled != order.filled_quantity:
         differs["filled"] = [order.filled_quantity, filled]
+    if terms and max(filled, order.filled_quantity) <= row.quantity:
+        differs["terms"] = [_words(order, terms), _words(replace(order, **terms), terms)]
     if order.broker_order_id is None:
         differs["brokerOrderId"] = [None, row.broker_order_id]
     fresh = [f"{fill.exchange}:{fill.trade_id}" for fill in row.fills if (fill.exchange, fill.trade_id) not in held.trades]
@@ -292,6 +297,10 @@ def judge(
             findings.append(difference)
         after[difference.key] = suspicion
     return Judged(reports, findings, len(shown) - len(findings), after)
+
+
+def _words(order: Order, names: Collection[str]) -> list[str]:
+    return [f"{name} {getattr(order, name)}" for name in names]
 
 
 def _stamp(held: Held) -> str:

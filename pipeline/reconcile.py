@@ -40,8 +40,9 @@ from pipeline.differences import (
     judge,
     with_the_books,
 )
-from pipeline.reports import DIFFERS, to_body
+from pipeline.reports import DIFFERS, dated, to_body
 from pipeline.strays import Known, sort_out
+from pipeline.terms import Read as Interval
 from pipeline.wakeups import DEEP
 from store import findings, reconciliations, reports, strays
 from store.findings import Finding
@@ -203,7 +204,8 @@ class Reconciler:
             differences.extend(self._of_money(unit, account, read, held, shown))
             apart = timedelta(seconds=self._desk.settings().book_lag_s)
             judged = judge(differences, memory.suspicions, began=read.began, apart=apart, unexamined=read.unexamined)
-            new = self._report(unit, account, judged.reports, now)
+            modifies = {one.order.id: one.order.modifies for one in held}
+            new = self._report(unit, account, judged.reports, modifies, Interval(read.began, now))
             told = self._tell(unit, account, differences, judged, read.unexamined, now)
             live = any(one.order.state not in TERMINAL for one in held)
             is_busy = live or bool(shown or judged.suspicions)
@@ -284,17 +286,25 @@ class Reconciler:
             differences += compare_funds(Money(blocked), read.funds, tolerance=Money(tolerance))
         return differences
 
-    def _report(self, unit: Unit, account: Account, differences: Iterable[Difference], now: datetime) -> int:
+    def _report(
+        self,
+        unit: Unit,
+        account: Account,
+        differences: Iterable[Difference],
+        modifies: Mapping[str, int],
+        read: Interval,
+    ) -> int:
         told = []
         for difference in differences:
             if difference.row is not None:
                 body = to_body(difference.row, account.id, self._broker)
+                body = dated(body, read, modifies.get(difference.subject, 0))
                 told.append(Report(difference.subject, Source.RECONCILE, {**body, DIFFERS: dict(difference.differs)}))
                 log.warning(
                     "the record lacks what a broker has",
                     extra={"account": account.id, "order_id": difference.subject, "differs": dict(difference.differs)},
                 )
-        return reports.insert(unit, told, now)
+        return reports.insert(unit, told, read.ended)
 
     def _tell(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -13,22 +13,26 @@ from domain.errors import StoreAway
 from domain.events import Source
 from domain.evidence import Search
 from domain.lifecycle import OrderState
-from domain.orders import Order
+from domain.orders import Order, OrderType, Validity
 from domain.outcomes import BookRow, Fill
 from pipeline.batch import Batch
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.stage import announce
 from pipeline.stages.persist import apply_absence, apply_row
+from pipeline.terms import Following, Read
 from pipeline.wayback import WayBack, way_back
-from store import commands, orders, reports
+from pipeline.weighing import weigher
+from store import changes, commands, orders, reports
 from store.reports import Report
+from store.unit import Unit
 
 log = logging.getLogger(__name__)
 
 APPLY_MAX = 200
 FOUR_DECIMALS = Decimal("0.0001")
 DIFFERS = "differs"  # the field of a reconciler's report: what it found different, as [ours, theirs] by name
+READ = "read"  # the field of a dated report, of an order whose modify was called for: when the read began and ended
 ABSENT = "absentOf"  # the field of a proof: the number of the attempt that was not taken
 
 
@@ -74,9 +78,9 @@ def _apply_together(desk: Desk, limit: int, waiting: list[tuple[str, bytes, str,
         batch = Batch(at=desk.now())
         for order in held.values():
             batch.hold(order)
-        way = way_back(desk)
+        way, following = way_back(desk), _following(unit, desk, held, batch.at)
         for order_id, digest, source, body in waiting:
-            _apply(held[order_id], held_commands[order_id], Source(source), body, batch, way)
+            _apply(held[order_id], held_commands[order_id], Source(source), body, batch, way, following)
             batch.applied.append((order_id, digest))
         batch.record(unit)
         crash("reports.apply.before_commit")
@@ -84,15 +88,45 @@ def _apply_together(desk: Desk, limit: int, waiting: list[tuple[str, bytes, str,
     announce(desk, batch)
 
 
+def _following(unit: Unit, desk: Desk, held: Mapping[str, Order], at: datetime) -> Following | None:
+    """What it takes to have the orders' terms follow the book; nothing where no modify was ever called for."""
+    modified = [order for order in held.values() if order.modifies]
+    if not modified:
+        return None
+    changing = [order.id for order in modified if order.changing]
+    taken = [order.id for order in modified if order.version > 1]
+    return Following(
+        weigher(desk, at),
+        changes.modifies_under_way(unit, changing) if changing else {},
+        orders.terms_taken(unit, taken) if taken else {},
+    )
+
+
 def _apply(
-    order: Order, command: Command, source: Source, body: dict[str, Any], batch: Batch, way: WayBack
+    order: Order,
+    command: Command,
+    source: Source,
+    body: dict[str, Any],
+    batch: Batch,
+    way: WayBack,
+    following: Following | None = None,
 ) -> None:
     if ABSENT in body:
         proof = {name: of for name, of in body.items() if name != ABSENT}
         apply_absence(order, command, body[ABSENT], proof, batch, way)
     else:
         account = (body["account"], body["broker"]) if body.get("account") else None
-        apply_row(order, command, from_body(body), source, batch, account=account, differs=body.get(DIFFERS))
+        apply_row(
+            order,
+            command,
+            from_body(body),
+            source,
+            batch,
+            account=account,
+            differs=body.get(DIFFERS),
+            read=Read.of(body.get(READ)),
+            following=following,
+        )
 
 
 def late_answers(entries: Sequence[tuple[str, str]]) -> list[Report]:
@@ -116,6 +150,11 @@ def proof_of(search: Search, read_at: datetime) -> Report:
     return Report(search.order_id, Source.EVIDENCE, body)
 
 
+def dated(body: dict[str, Any], read: Read, modifies: int) -> dict[str, Any]:
+    """The body with the time of its read, where terms may be taken from it."""
+    return {**body, READ: read.to_json()} if modifies else body
+
+
 def to_body(row: BookRow, account_id: str, broker: str) -> dict[str, Any]:
     """A row of an account's book as JSON; equal rows have equal bodies."""
     return {
@@ -124,6 +163,12 @@ def to_body(row: BookRow, account_id: str, broker: str) -> dict[str, Any]:
         "brokerOrderId": row.broker_order_id,
         "status": row.status,
         "state": row.state,
+        "quantity": row.quantity,
+        "price": _text(row.price),
+        "trigger": _text(row.trigger_price),
+        "type": row.order_type,
+        "validity": row.validity,
+        "disclosed": row.disclosed_quantity,
         "filled": row.filled_quantity,
         "average": _text(row.average_price),
         "message": row.message,
@@ -149,9 +194,14 @@ def from_body(body: dict[str, Any]) -> BookRow:
         tag=None,
         state=OrderState(state) if state else None,
         status=body["status"],
-        quantity=0,
+        quantity=body.get("quantity") or 0,
         filled_quantity=body["filled"],
         average_price=_average(body.get("average")),
+        price=_price(body.get("price")),
+        trigger_price=_price(body.get("trigger")),
+        order_type=OrderType(body["type"]) if body.get("type") else None,
+        validity=Validity(body["validity"]) if body.get("validity") else None,
+        disclosed_quantity=body.get("disclosed"),
         message=body.get("message"),
         exchange_order_id=body.get("exchangeOrderId"),
         fills=tuple(
@@ -169,6 +219,10 @@ def from_body(body: dict[str, Any]) -> BookRow:
 
 def _text(value: Decimal | None) -> str | None:
     return None if value is None else format(value, "f")
+
+
+def _price(value: str | None) -> Decimal | None:
+    return None if value is None else Decimal(value)
 
 
 def _average(value: str | None) -> Decimal | None:

@@ -21,6 +21,7 @@ class Known:
     broker_order_id: str | None
     account_id: str | None
     state: OrderState
+    modifies: int = 0  # calls that modify it
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,11 +65,11 @@ def of(unit: Unit, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Cha
 
 
 _SAVE = """
-update changes c set told = v.told, told_detail = v.told_detail, proof_from = v.proof_from, result = v.result,
+update changes c set wanted = v.wanted, told = v.told, told_detail = v.told_detail, proof_from = v.proof_from, result = v.result,
     reason_code = v.reason_code, reason = v.reason, settled_at = v.settled_at
-from unnest(%s::uuid[], %s::int[], %s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::text[], %s::text[],
-            %s::timestamptz[])
-    as v (order_id, seq, told, told_detail, proof_from, result, reason_code, reason, settled_at)
+from unnest(%s::uuid[], %s::int[], %s::json[], %s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::text[],
+            %s::text[], %s::timestamptz[])
+    as v (order_id, seq, wanted, told, told_detail, proof_from, result, reason_code, reason, settled_at)
 where c.order_id = v.order_id and c.seq = v.seq
 """
 
@@ -81,6 +81,7 @@ def save(unit: Unit, changes: Sequence[Change]) -> None:
         (
             array([change.order_id for change in changes]),
             array([change.seq for change in changes]),
+            text_array([dump(change.wanted) for change in changes]),
             array([change.told for change in changes]),
             text_array([change.told_detail for change in changes]),
             array([change.proof_from and change.proof_from.isoformat() for change in changes]),
@@ -131,6 +132,33 @@ def cancelling_slices(unit: Unit, parent_ids: Sequence[str]) -> dict[str, int]:
         (array(parent_ids),),
     )
     return dict(rows)
+
+
+def newest_seq(unit: Unit, order_id: str) -> int:
+    """The number of the order's newest command. Its row must be locked."""
+    return int(unit.rows("select max(seq) from commands where order_id = %s", (order_id,))[0][0])
+
+
+def modifies_under_way(unit: Unit, order_ids: Sequence[str]) -> dict[str, Change]:
+    """The modify of each of these orders that isn't done, by order id. The orders' rows must be locked."""
+    columns = ", ".join(f"h.{column}" for column in _COLUMNS.split(", "))
+    rows = unit.rows(
+        f"select {columns} from commands c join changes h on h.order_id = c.order_id and h.seq = c.seq"  # noqa: S608
+        " where c.order_id = any(%s::uuid[]) and c.seq > 0 and c.done_at is null and c.kind = 'MODIFY'",
+        (array(order_ids),),
+    )
+    return {row[0]: _change(row) for row in rows}
+
+
+def called_tags(unit: Unit, account_id: str) -> set[str]:
+    """The tags of the account's orders of which a modify was called for, that waits for what the book shows."""
+    rows = unit.rows(
+        "select o.broker_tag from commands c join changes h on h.order_id = c.order_id and h.seq = c.seq"
+        " join orders o on o.id = c.order_id where c.seq > 0 and c.done_at is null and c.kind = 'MODIFY'"
+        " and h.told is not null and o.account_id = %s",
+        (account_id,),
+    )
+    return {row[0] for row in rows}
 
 
 def note_read(unit: Unit, account_id: str, began_at: datetime) -> None:

@@ -63,12 +63,26 @@ def lock_known(unit: Unit, order_ids: Sequence[str], known: Mapping[str, Order])
     return held | lock(unit, unknown) if unknown else held
 
 
-def known_by_tag(unit: Unit, tags: Sequence[str]) -> list[tuple[str, str, str | None, str | None, OrderState]]:
-    """(tag, id, id at the broker, account, state) of the orders with these tags."""
+def known_by_tag(unit: Unit, tags: Sequence[str]) -> list[tuple[str, str, str | None, str | None, OrderState, int]]:
+    """(tag, id, id at the broker, account, state, modifies called for) of the orders with these tags."""
     rows = unit.rows(
-        "select broker_tag, id, broker_order_id, account_id, state from orders where broker_tag = any(%s)", (list(tags),)
+        "select broker_tag, id, broker_order_id, account_id, state, modifies from orders where broker_tag = any(%s)",
+        (list(tags),),
     )
-    return [(tag, id_, broker_order_id, account_id, _STATES[state]) for tag, id_, broker_order_id, account_id, state in rows]
+    return [
+        (tag, id_, broker_order_id, account_id, _STATES[state], modifies)
+        for tag, id_, broker_order_id, account_id, state, modifies in rows
+    ]
+
+
+def terms_taken(unit: Unit, order_ids: Sequence[str]) -> dict[str, datetime]:
+    """When the read ended that each of these orders has its terms from, by order id; nothing of those that have their first."""
+    rows = unit.rows(
+        "select order_id, max(detail -> 'read' ->> 1) from order_events where order_id = any(%s::uuid[])"
+        " and event_type = 'MODIFIED' and detail -> 'read' is not null group by order_id",
+        (array(order_ids),),
+    )
+    return {order_id: datetime.fromisoformat(at) for order_id, at in rows}
 
 
 def from_row(row: tuple[Any, ...]) -> Order:
@@ -129,6 +143,7 @@ _CHANGEABLE = {
     "validity": "text",
     "price": "numeric",
     "trigger_price": "numeric",
+    "disclosed_quantity": "bigint",
     "version": "int",
     "broker": "text",
     "account_id": "text",

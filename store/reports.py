@@ -67,6 +67,16 @@ def waiting_of(unit: Unit, order_ids: Sequence[str]) -> set[str]:
     return {row[0] for row in rows}
 
 
+def newest_reads(unit: Unit, order_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The newest that a dated read has shown of each order and that is applied: the report's body, by order id."""
+    rows = unit.rows(
+        "select distinct on (order_id) order_id, body from reports where order_id = any(%s::uuid[])"
+        " and applied_at is not null and body -> 'read' is not null order by order_id, body -> 'read' ->> 1 desc",
+        (array(order_ids),),
+    )
+    return dict(rows)
+
+
 def close(unit: Unit, keys: Sequence[tuple[str, bytes]], at: datetime) -> None:
     unit.run(
         "update reports r set applied_at = %s from unnest(%s::uuid[], %s::text[]) as v (order_id, digest)"

@@ -15,6 +15,7 @@ from domain.outcomes import Accepted, BookRow, NotSent, Outcome, Refused, Unknow
 from pipeline.batch import Batch
 from pipeline.desk import Desk
 from pipeline.stage import Policy
+from pipeline.terms import Following, Read, follow
 from pipeline.wayback import WayBack, go_back, way_back
 from store import attempts
 from store.unit import Unit
@@ -146,10 +147,13 @@ def apply_row(
     *,
     account: tuple[str, str] | None = None,
     differs: Mapping[str, Any] | None = None,
+    read: Read | None = None,
+    following: Following | None = None,
 ) -> None:
     """Bring an order up to what the broker's book shows of it. `account` is (account, broker) where it was read.
 
-    `differs` is what the reconciler found different; trades that were missing are then an event of their own.
+    `differs` is what the reconciler found different; trades that were missing are then an event of their own. `read` is
+    when the row was read, and `following` what is known of orders whose modify was called for: their terms follow the book.
 
     Filled quantity never falls, terminal states stay, and a move that the lifecycle has not is not made: late,
     repeated and reordered reports end where the newest alone would. A row with another id at the broker is a twin's: it
@@ -165,6 +169,8 @@ def apply_row(
             order, EventType.SENDING, source, batch.at, state=OrderState.SENDING, changes=back, because=found
         )
         batch.change(order, event)
+    if order.modifies and following is not None:
+        follow(order, row, source, batch, read, following)
     batch.fills.extend((order, fill) for fill in row.fills)
     filled = max(order.filled_quantity, min(row.filled_quantity, order.quantity))
     changes: dict[str, object] = {}

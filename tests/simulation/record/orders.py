@@ -42,7 +42,7 @@ def lock_known(unit: Unit, order_ids: Sequence[str], known: Mapping[str, Order])
     return held | lock(unit, unknown) if unknown else held
 
 
-def known_by_tag(unit: Unit, tags: Sequence[str]) -> list[tuple[str, str, str | None, str | None, OrderState]]:
+def known_by_tag(unit: Unit, tags: Sequence[str]) -> list[tuple[str, str, str | None, str | None, OrderState, int]]:
     unit.statement()
     found = []
     for tag in tags:
@@ -50,7 +50,7 @@ def known_by_tag(unit: Unit, tags: Sequence[str]) -> list[tuple[str, str, str | 
         if order_id is not None:
             row = unit.get("orders", order_id)
             assert row is not None
-            found.append((tag, order_id, row["broker_order_id"], row["account_id"], row["state"]))
+            found.append((tag, order_id, row["broker_order_id"], row["account_id"], row["state"], row.get("modifies", 0)))
     return found
 
 
