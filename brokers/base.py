@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -116,9 +116,20 @@ class Adapter(Protocol):
         ...
 
     def modify(
-        self, session: Session, broker_order_id: str, line: Line, *, timeout_s: float, send_by: float | None = None
+        self,
+        session: Session,
+        broker_order_id: str,
+        line: Line,
+        *,
+        changed: Collection[str],
+        timeout_s: float,
+        send_by: float | None = None,
     ) -> Outcome:
-        """Ask for the terms that `line.order` has now (its quantity is the total); Accepted means asked for."""
+        """Ask for the terms that `line.order` has now (its quantity is the total); Accepted means asked for.
+
+        `changed` are those of `quantity`, `price`, `trigger_price`, `order_type`, `validity` and `disclosed_quantity`
+        that differ from what the broker has. Of the others only what its API demands goes out: each adapter says which.
+        """
         ...
 
     def cancel(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 
 from brokers.base import Funds, Hint, Line, Payload, Session, Unsayable
@@ -48,7 +48,14 @@ class Stub:
         return [late or Accepted(f"STUB-{line.order.broker_tag}") for line in lines]
 
     def modify(
-        self, session: Session, broker_order_id: str, line: Line, *, timeout_s: float, send_by: float | None = None
+        self,
+        session: Session,
+        broker_order_id: str,
+        line: Line,
+        *,
+        changed: Collection[str],
+        timeout_s: float,
+        send_by: float | None = None,
     ) -> Outcome:
         return self._wait(timeout_s) or Accepted(broker_order_id)
 

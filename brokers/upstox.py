@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -92,10 +92,18 @@ class Upstox:
         return [outcome or Unknown("no outcome was worked out") for outcome in outcomes]
 
     def modify(
-        self, session: Session, broker_order_id: str, line: Line, *, timeout_s: float, send_by: float | None = None
+        self,
+        session: Session,
+        broker_order_id: str,
+        line: Line,
+        *,
+        changed: Collection[str],
+        timeout_s: float,
+        send_by: float | None = None,
     ) -> Outcome:
+        """With order type, validity, price and trigger price, which v3 and v2 of the call demand, and what else has changed."""
         try:
-            body = dump_json(words.modify_fields(broker_order_id, line)).encode()
+            body = dump_json(words.modify_fields(broker_order_id, line, changed)).encode()
         except NotTranslatable as error:
             return error.refusal
         answer = self._hft.call(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -35,6 +35,7 @@ CAPABILITIES = Capabilities(
     validities=frozenset(Validity),
     lines_per_call=1,
     tag_length=20,
+    modifies_max=25,
     needs_market_protection=True,
     signs_postbacks=True,
     order_windows=(Window(seconds=1, count=10), Window(seconds=60, count=400), Window(seconds=86_400, count=5000)),
@@ -65,10 +66,18 @@ class Zerodha:
         return [self._place_one(said, deadline) for said in self.payload(session, lines)]
 
     def modify(
-        self, session: Session, broker_order_id: str, line: Line, *, timeout_s: float, send_by: float | None = None
+        self,
+        session: Session,
+        broker_order_id: str,
+        line: Line,
+        *,
+        changed: Collection[str],
+        timeout_s: float,
+        send_by: float | None = None,
     ) -> Outcome:
+        """With nothing but what has changed: Kite keeps what isn't named."""
         try:
-            fields = words.change_fields(line.order)
+            fields = words.modify_fields(line.order, changed)
         except NotTranslatable as error:
             return error.refusal
         deadline = Deadline.within(timeout_s, send_by=send_by)

@@ -1,4 +1,4 @@
-"""Changes: modifies and cancels of orders that are there already, decided under the order's lock.
+"""Changes: cancels of orders that are there already, decided under the order's lock, and what modifies have in common with them.
 
 A cancel of what was not sent ends here, without a broker. One of what is at the broker goes to its dispatch, comes
 back with the answer, and waits for the book: an answer is no proof, and what the book shows is what is told. It is asked
@@ -34,11 +34,9 @@ BOOK_EVERY = timedelta(seconds=2.6)  # a live account's book is read about so of
 
 
 class ChangeGroup:
-    """The stages `cancel` and `modify`: what to do next about each change, in one transaction for the batch."""
+    """The stage `cancel`: what to do next about each cancel, in one transaction for the batch. Modifies have a group of their own."""
 
-    policies: Mapping[str, Policy] = MappingProxyType(
-        {"cancel": Policy(10, (200, 10_000)), "modify": Policy(10, (200, 10_000))}
-    )
+    policies: Mapping[str, Policy] = MappingProxyType({"cancel": Policy(10, (200, 10_000))})
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk

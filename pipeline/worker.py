@@ -101,9 +101,10 @@ def intake_handlers(desk: Desk) -> tuple[dict[str, Handler], Callable[[], None]]
     from pipeline.changes import ChangeGroup
     from pipeline.groups import Groups
     from pipeline.intake_group import IntakeGroup
+    from pipeline.modifying_stage import ModifyGroup
     from pipeline.steps import STEPS
 
-    groups = IntakeGroup(desk, STEPS), ChangeGroup(desk)
+    groups = IntakeGroup(desk, STEPS), ChangeGroup(desk), ModifyGroup(desk)
     handlers = {stage: _engine_handler(desk, group, stage) for group in groups for stage in group.policies}
     return {**handlers, GROUPS: Groups(desk).run}, lambda: None
 

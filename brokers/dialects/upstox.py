@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -71,8 +71,17 @@ def place_fields(line: Line) -> dict[str, Any]:
     }
 
 
-def modify_fields(broker_order_id: str, line: Line) -> dict[str, Any]:
-    return {"order_id": broker_order_id, **_terms(line.order)}
+# Of a modify: "order_id, validity, price, order_type, trigger_price" are required in the documentation of PUT
+# /v3/order/modify, and so in the model of the broker's own SDK; quantity, disclosed_quantity and market_protection are not.
+_DEMANDED = frozenset({"validity", "price", "order_type", "trigger_price"})
+
+
+def modify_fields(broker_order_id: str, line: Line, changed: Collection[str]) -> dict[str, Any]:
+    """The changed terms and what a modify demands. A market protection goes with a type that needs one from now on."""
+    if "disclosed_quantity" in changed and not line.order.disclosed_quantity:
+        raise NotTranslatable("Upstox takes no disclosed quantity of 0 in a modify: what is disclosed stays disclosed")
+    wanted = {*_DEMANDED, *changed, *(("market_protection",) if "order_type" in changed else ())}
+    return {"order_id": broker_order_id, **{name: of for name, of in _terms(line.order).items() if name in wanted}}
 
 
 def instrument_key(instrument: Instrument) -> str:
@@ -109,6 +118,9 @@ def book_row(row: Mapping[str, Any], fills: tuple[Fill, ...]) -> BookRow:
         exchange_order_id=text_of(row.get("exchange_order_id")),
         at=last_of(row, "order_timestamp", "exchange_timestamp"),
         fills=fills,
+        order_type=terms.order_type_of(row),
+        validity=terms.validity_of(row),
+        disclosed_quantity=terms.disclosed_of(row),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 
 from brokers.answers import (
@@ -113,6 +113,18 @@ def change_fields(order: Order) -> dict[str, str]:
     return {**fields, **{name: plain_number(value) for name, value in optional.items() if value is not None}}
 
 
+def modify_fields(order: Order, changed: Collection[str]) -> dict[str, str]:
+    """The changed terms alone; all fields of PUT /orders/:variety/:order_id are optional.
+
+    "LIMIT→MARKET needs market_protection; already-MARKET need not resend" (Kite's forum, 2026).
+    """
+    fields = change_fields(order)
+    if "disclosed_quantity" in changed:
+        fields["disclosed_quantity"] = str(order.disclosed_quantity)
+    wanted = {*changed, *(("market_protection",) if "order_type" in changed else ())}
+    return {name: value for name, value in fields.items() if name in wanted}
+
+
 def book_row(row: Row, fills: tuple[Fill, ...]) -> BookRow:
     broker_order_id = order_id_of(row.get("order_id"))
     if broker_order_id is None:
@@ -133,6 +145,9 @@ def book_row(row: Row, fills: tuple[Fill, ...]) -> BookRow:
         exchange_order_id=text_of(row.get("exchange_order_id")),
         at=last_of(row, "exchange_update_timestamp", "order_timestamp"),
         fills=fills,
+        order_type=terms.order_type_of(row),
+        validity=terms.validity_of(row),
+        disclosed_quantity=terms.disclosed_of(row),
     )
 
 

@@ -24,8 +24,10 @@ from pipeline.chain import change_stage, soft_cancel_stage
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.gate import WAIT_FOR_SESSION
+from pipeline.modifying_stage import gate, permits_for, revoked_intents
 from pipeline.pump import Pump
 from pipeline.stage import announce
+from pipeline.terms import HOLDS
 from store import attempts, changes, commands, orders
 from store.attempts import Attempt
 from store.unit import Unit
@@ -94,11 +96,13 @@ class Changer(Pump[ChangeCall]):
         directory, settings = self._desk.directory(), self._desk.settings()
         lease_until = batch.at + timedelta(seconds=settings.place_timeout_s + settings.lease_margin_s)
         send_by = time.clock_gettime(time.CLOCK_BOOTTIME) + settings.lease_margin_s
+        unfit = self._unfit(unit, claimed, held, found, batch.at) if self._kind is CommandKind.MODIFY else frozenset()
         calls: list[ChangeCall] = []
         for command in claimed:
             order = held[command.order_id]
             batch.hold(order)
-            if order.state not in AT_BROKER or order.broker_order_id is None or order.broker != self._broker:
+            is_there = order.state in AT_BROKER and order.broker_order_id is not None and order.broker == self._broker
+            if not is_there or order.id in unfit:
                 command.go_to(self._kind.lower(), batch.at)
                 batch.wakes.add(self._kind.lower())
                 batch.commands.append(command)
@@ -108,6 +112,22 @@ class Changer(Pump[ChangeCall]):
                 change = found[command.order_id, command.seq]
                 calls.append(self._start(command, change, order, lease_until, send_by, batch))
         return calls, len(calls) == free
+
+    def _unfit(
+        self,
+        unit: Unit,
+        claimed: Sequence[Command],
+        held: Mapping[str, Order],
+        found: Mapping[tuple[str, int], Change],
+        at: datetime,
+    ) -> frozenset[str]:
+        """The orders whose modify may not be asked for any more; its first stage says why."""
+        asked = [(held[command.order_id], found[command.order_id, command.seq]) for command in claimed]
+        permits = permits_for(unit, [order for order, _ in asked])
+        revoked, settings = revoked_intents(unit, self._desk, [change for _, change in asked]), self._desk.settings()
+        return frozenset(
+            order.id for order, change in asked if gate(order, change, permits, revoked, settings, at) is not None
+        )
 
     def _start(
         self, command: Command, change: Change, order: Order, lease_until: datetime, send_by: float, batch: Batch
@@ -120,18 +140,14 @@ class Changer(Pump[ChangeCall]):
         if self._kind is CommandKind.MODIFY:
             terms = terms_of(change.wanted)
             target, changed = modified(order, terms), frozenset(terms)
-            because = {
-                "attempt": attempt_number(command.seq, command.fence),
-                "call": call_id,
-                "wanted": dict(change.wanted),
-            }
+            because = {"attempt": attempt_number(command.seq, command.fence), "call": call_id, "modify": command.seq}
             event = advance(
                 order,
                 EventType.MODIFYING,
                 Source.PIPELINE,
                 batch.at,
                 changes={"modifies": order.modifies + 1},
-                because=because,
+                because={**because, "wanted": terms},
             )
             batch.change(order, event)
         # Should nobody ever say how the call ended, this is when it is known to have: after its lease.
@@ -147,7 +163,7 @@ class Changer(Pump[ChangeCall]):
                 account_id=order.account_id or "",
                 tag=order.broker_tag,
                 fence=command.fence,
-                request={"brokerOrderId": order.broker_order_id, **dict(change.wanted)},
+                request={"brokerOrderId": order.broker_order_id, **_asked_for(change)},
                 started_at=batch.at,
                 lease_until=lease_until,
                 kind=self._kind,
@@ -187,12 +203,24 @@ class Changer(Pump[ChangeCall]):
             if self._kind is CommandKind.CANCEL:
                 outcome = adapter.cancel(session, call.broker_order_id, timeout_s=timeout_s, send_by=call.send_by)
             else:
-                outcome = adapter.modify(session, call.broker_order_id, line, timeout_s=timeout_s, send_by=call.send_by)
+                outcome = adapter.modify(
+                    session,
+                    call.broker_order_id,
+                    line,
+                    changed=call.changed,
+                    timeout_s=timeout_s,
+                    send_by=call.send_by,
+                )
             crash("change.after_call")
         except Exception as error:
             log.exception("a change ended in a defect", extra={"call_id": call.id})
             return Unknown(f"{type(error).__name__}: {error}")
         return outcome
+
+
+def _asked_for(change: Change) -> dict[str, object]:
+    """What goes out, without what the record keeps beside it."""
+    return {name: value for name, value in change.wanted.items() if name not in (HOLDS, "base_version")}
 
 
 def _wait_for_session(command: Command, change: Change, order: Order, batch: Batch) -> None:
@@ -205,6 +233,15 @@ def _wait_for_session(command: Command, change: Change, order: Order, batch: Bat
         change.told_detail = why
         batch.changes.append(change)
         batch.news.add(change.intent_id)
+
+
+def _count_back(order: Order, command: Command, why: str, batch: Batch) -> None:
+    """A modify that wasn't sent is none that the broker counts."""
+    because = {"why": why, "attempt": attempt_number(command.seq, command.fence), "modify": command.seq}
+    changes = {"modifies": max(0, order.modifies - 1)}
+    batch.change(
+        order, advance(order, EventType.NOT_SENT, Source.BROKER_ANSWER, batch.at, changes=changes, because=because)
+    )
 
 
 def shows_after(desk: Desk, broker: str, kind: CommandKind) -> timedelta:
@@ -249,6 +286,9 @@ def _settle(desk: Desk, order: Order, command: Command, change: Change, outcome:
     match outcome:
         case Accepted():
             change.told, change.told_detail = Told.ACCEPTED, None
+            if command.kind is CommandKind.MODIFY:
+                # It is in the broker's hands: once its book has had the time to catch up, what it shows is the truth.
+                change.proof_from = batch.at + timedelta(seconds=desk.settings().book_lag_s)
         case Refused(code, message):
             change.told, change.told_detail = Told.REFUSED, f"{order.broker}: {message} ({code})"
             if command.kind is CommandKind.CANCEL:
@@ -258,6 +298,8 @@ def _settle(desk: Desk, order: Order, command: Command, change: Change, outcome:
             change.told, change.told_detail = Told.NOT_SENT, why
             if session_dead and order.account_id is not None:
                 batch.dead_sessions.add(order.account_id)
+            if command.kind is CommandKind.MODIFY:
+                _count_back(order, command, why, batch)
             wait_s = retry_after_s or RESEND_S
             command.go_to(stage, batch.at + timedelta(seconds=wait_s))
             batch.later[stage] = wait_s

@@ -56,7 +56,7 @@ class Trial:
     def modify(self, order_id: str, line: Line, way: Way) -> Outcome:
         self._prepare(way, "modify")
         wanted = replace(line, order=replace(line.order, price=LIMIT_AWAY - INFY.tick))
-        return self._adapter(way).modify(self._session, order_id, wanted, **_time_of(way))
+        return self._adapter(way).modify(self._session, order_id, wanted, changed={"price"}, **_time_of(way))
 
     def cancel(self, order_id: str, way: Way) -> Outcome:
         self._prepare(way, "cancel")

@@ -29,13 +29,14 @@ from brokers.simulator.server import SimulatorServer
 from domain import reference
 from domain.instruments import Instrument, Kind
 from domain.lifecycle import TERMINAL, OrderState
-from domain.orders import OrderType, Product, Side
+from domain.orders import OrderType, Product, Side, Validity
 from domain.outcomes import Accepted, BookRow, NotSent, Outcome, Refused, Unknown, Unreadable
 
 BROKERS = ("upstox", "zerodha")
 INSTRUMENTS: Mapping[str, Instrument] = reference.all_instruments(datetime.now(UTC).date())
 INFY = INSTRUMENTS["NSE:INFY"]
 LIMIT_AWAY = INFY.close - 100 * INFY.tick  # rests below the market
+TRIGGER = INFY.close + 50 * INFY.tick
 _numbers = itertools.count(1)
 
 
@@ -76,6 +77,9 @@ class Desk:
         (outcome,) = self.place(line)
         assert isinstance(outcome, Accepted), outcome
         return line, outcome.broker_order_id
+
+    def modify(self, line: Line, broker_order_id: str, *changed: str) -> Outcome:
+        return self.adapter.modify(self.session, broker_order_id, line, changed=changed, timeout_s=5)
 
     def book(self) -> Sequence[BookRow]:
         book = self.adapter.book(self.session, timeout_s=5)
@@ -198,11 +202,90 @@ def test_a_modify_changes_the_terms_and_keeps_the_id(desk: Desk):
     desk.row(line, is_state(OrderState.OPEN))
     line.order.price, line.order.quantity = LIMIT_AWAY - INFY.tick, 12
 
-    outcome = desk.adapter.modify(desk.session, broker_order_id, line, timeout_s=5)
-
-    assert outcome == Accepted(broker_order_id)
+    assert desk.modify(line, broker_order_id, "price", "quantity") == Accepted(broker_order_id)
     row = desk.row(line, lambda row: row.state is OrderState.OPEN and row.quantity == 12)
     assert (row.broker_order_id, row.price) == (broker_order_id, LIMIT_AWAY - INFY.tick)
+
+
+# Terms that an order of 20 at LIMIT_AWAY gets, and what of it no modify named stays.
+@pytest.mark.parametrize(
+    ("terms", "shown"),
+    [
+        ({"price": LIMIT_AWAY - INFY.tick}, {"price": LIMIT_AWAY - INFY.tick, "quantity": 20}),
+        ({"quantity": 30}, {"quantity": 30, "price": LIMIT_AWAY}),
+        ({"disclosed_quantity": 10}, {"disclosed_quantity": 10, "quantity": 20, "price": LIMIT_AWAY}),
+        (
+            {"order_type": OrderType.SL, "trigger_price": TRIGGER, "price": TRIGGER + INFY.tick},
+            {"order_type": OrderType.SL, "trigger_price": TRIGGER, "price": TRIGGER + INFY.tick, "quantity": 20},
+        ),
+        (
+            {"order_type": OrderType.SL_M, "trigger_price": TRIGGER, "price": None},
+            {"order_type": OrderType.SL_M, "trigger_price": TRIGGER, "price": None, "quantity": 20},
+        ),
+    ],
+    ids=lambda value: "-".join(sorted(value)),
+)
+def test_only_what_a_modify_names_changes(desk: Desk, terms: dict[str, Any], shown: dict[str, Any]):
+    line, broker_order_id = desk.accepted(quantity=20)
+    desk.row(line, is_state(OrderState.OPEN))
+    for name, value in terms.items():
+        setattr(line.order, name, value)
+    # What hasn't changed is not what the broker has: were it sent, it would show.
+    for name in {"quantity", "disclosed_quantity"} - terms.keys():
+        setattr(line.order, name, 40)
+
+    assert desk.modify(line, broker_order_id, *terms) == Accepted(broker_order_id)
+    row = desk.row(line, lambda row: row.state is not None and all(getattr(row, name) == of for name, of in terms.items()))
+    assert {name: getattr(row, name) for name in shown} == shown
+    assert row.validity is Validity.DAY
+
+
+def test_a_modify_of_a_filled_order_is_refused(desk: Desk):
+    line, broker_order_id = desk.accepted(order_type=OrderType.MARKET, price=None)
+    desk.row(line, is_state(OrderState.FILLED))
+    line.order.quantity = 20
+
+    assert isinstance(desk.modify(line, broker_order_id, "quantity"), Refused)
+
+
+def test_a_quantity_that_is_filled_already_is_not_taken(desk: Desk):
+    line, broker_order_id = desk.accepted(quantity=10)
+    desk.row(line, is_state(OrderState.OPEN))
+    desk.control("POST", "/fills", {"order_id": broker_order_id, "quantity": 6})
+    desk.row(line, is_state(OrderState.PARTIALLY_FILLED))
+    line.order.quantity = 5
+
+    assert desk.modify(line, broker_order_id, "quantity") == Accepted(broker_order_id)
+    row = desk.row(line, lambda row: row.message is not None)
+    assert "not above the 6" in (row.message or "")
+    row = desk.row(line, is_state(OrderState.PARTIALLY_FILLED))
+    assert (row.quantity, row.filled_quantity) == (10, 6)
+
+
+def test_a_26th_modify_is_refused_where_the_broker_has_a_cap(desk: Desk):
+    line, broker_order_id = desk.accepted(quantity=10)
+    desk.row(line, is_state(OrderState.OPEN))
+    most = desk.adapter.capabilities.modifies_max or 26
+    for quantity in range(11, 11 + most):
+        line.order.quantity = quantity
+        assert desk.modify(line, broker_order_id, "quantity") == Accepted(broker_order_id)
+        desk.row(line, lambda row, quantity=quantity: row.state is OrderState.OPEN and row.quantity == quantity)
+    line.order.quantity = 9
+
+    outcome = desk.modify(line, broker_order_id, "quantity")
+
+    assert isinstance(outcome, Refused if desk.adapter.capabilities.modifies_max else Accepted)
+
+
+def test_a_modify_that_the_exchange_refuses_leaves_the_terms(desk: Desk):
+    line, broker_order_id = desk.accepted(quantity=10)
+    desk.row(line, is_state(OrderState.OPEN))
+    desk.fault("refuse_change", "modify", message="16999 : not today")
+    line.order.quantity = 12
+
+    assert desk.modify(line, broker_order_id, "quantity") == Accepted(broker_order_id)
+    row = desk.row(line, lambda row: row.state is OrderState.OPEN and row.message is not None)
+    assert (row.quantity, row.message) == (10, "16999 : not today")
 
 
 def test_an_order_that_the_exchange_rejects_says_why(desk: Desk):
@@ -364,7 +447,7 @@ def test_a_dead_session_is_told_apart_everywhere(desk: Desk):
     desk.control("PUT", f"/accounts/{desk.user_id}", {"token_alive": False})
     (placed,) = desk.place(desk.line())
     cancelled = desk.adapter.cancel(desk.session, broker_order_id, timeout_s=5)
-    modified = desk.adapter.modify(desk.session, broker_order_id, line, timeout_s=5)
+    modified = desk.modify(line, broker_order_id, "price")
     book = desk.adapter.book(desk.session, timeout_s=5)
     funds = desk.adapter.funds(desk.session, timeout_s=5)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -107,7 +107,14 @@ class FakeBroker:
         return self.books.get(session.account_id, [])
 
     def modify(
-        self, session: Session, broker_order_id: str, line: Line, *, timeout_s: float, send_by: float | None = None
+        self,
+        session: Session,
+        broker_order_id: str,
+        line: Line,
+        *,
+        changed: Collection[str],
+        timeout_s: float,
+        send_by: float | None = None,
     ) -> Outcome:
         raise NotImplementedError
 

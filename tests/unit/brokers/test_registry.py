@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import loopback as far
 import pytest
@@ -66,7 +66,14 @@ class Toy:
         return Unreadable("a toy has no book")
 
     def modify(
-        self, session: Session, broker_order_id: str, line: Line, *, timeout_s: float, send_by: float | None = None
+        self,
+        session: Session,
+        broker_order_id: str,
+        line: Line,
+        *,
+        changed: Collection[str],
+        timeout_s: float,
+        send_by: float | None = None,
     ) -> Outcome:
         return Unknown("a toy changes nothing")
 
@@ -115,7 +122,7 @@ def test_the_stub_takes_all_and_keeps_nothing():
 
     assert len({outcome.broker_order_id for outcome in outcomes if isinstance(outcome, Accepted)}) == 20
     assert stub.cancel(SESSION, "x", timeout_s=1) == Accepted("x")
-    assert stub.modify(SESSION, "x", lines[0], timeout_s=1) == Accepted("x")
+    assert stub.modify(SESSION, "x", lines[0], changed={"price"}, timeout_s=1) == Accepted("x")
     assert stub.book(SESSION, timeout_s=1) == []
     assert stub.capabilities.order_windows == ()
     assert stub.funds(SESSION, timeout_s=1).available.paise > 0

@@ -352,6 +352,8 @@ def test_an_untouched_order_is_read_without_its_trades():
             average_price=None,
             price=Decimal("571.05"),
             at=datetime(2026, 11, 22, 4, 45, 2, tzinfo=UTC),
+            order_type=OrderType.LIMIT,
+            validity=Validity.DAY,
         )
     ]
     assert targets == ["/std/v2/order/retrieve-all"]
@@ -472,23 +474,44 @@ def test_a_cancel_has_errors_of_its_own(act: far.Act, kind: type):
     assert isinstance(cancel(act)[0], kind)
 
 
-def test_a_modify_sends_the_terms_as_they_are_now():
+DEMANDED = {"order_id": "7", "order_type": "LIMIT", "validity": "DAY", "price": 1499.95, "trigger_price": 0}
+
+
+@pytest.mark.parametrize(
+    ("terms", "changed", "sent"),
+    [
+        ({}, {"price"}, {}),
+        ({"quantity": 4}, {"quantity"}, {"quantity": 4}),
+        ({"quantity": 4, "disclosed_quantity": 1}, {"quantity"}, {"quantity": 4}),
+        ({"disclosed_quantity": 5}, {"disclosed_quantity"}, {"disclosed_quantity": 5}),
+        ({"validity": Validity.IOC}, {"validity"}, {"validity": "IOC"}),
+        (
+            {"order_type": OrderType.MARKET, "price": None},
+            {"order_type", "price"},
+            {"order_type": "MARKET", "price": 0, "market_protection": -1},
+        ),
+    ],
+    ids=lambda value: "-".join(sorted(value)),
+)
+def test_a_modify_sends_what_has_changed_and_what_upstox_demands(
+    terms: dict[str, Any], changed: set[str], sent: dict[str, Any]
+):
     with loopback(far.answer(200, '{"status":"success","data":{"order_id":"7"}}')) as broker:
-        line = a_line(price=Decimal("1499.95"), quantity=4)
-        outcome = adapter(broker).modify(SESSION, "7", line, timeout_s=2)
+        line = a_line(**{"price": Decimal("1499.95"), **terms})
+        outcome = adapter(broker).modify(SESSION, "7", line, changed=changed, timeout_s=2)
     (heard,) = broker.heard
 
     assert outcome == Accepted("7")
     assert (heard.method, heard.target) == ("PUT", "/hft/v3/order/modify")
-    assert json.loads(heard.body) == {
-        "order_id": "7",
-        "quantity": 4,
-        "disclosed_quantity": 0,
-        "order_type": "LIMIT",
-        "validity": "DAY",
-        "price": 1499.95,
-        "trigger_price": 0,
-    }
+    assert json.loads(heard.body) == DEMANDED | sent
+
+
+def test_what_is_disclosed_can_not_be_taken_back_at_upstox():
+    with loopback(RECEIPT) as broker:
+        outcome = adapter(broker).modify(SESSION, "7", a_line(), changed={"disclosed_quantity"}, timeout_s=2)
+
+    assert isinstance(outcome, Refused)
+    assert (outcome.code, broker.heard) == ("NOT_TRANSLATABLE", [])
 
 
 def test_funds_are_read_in_paise():

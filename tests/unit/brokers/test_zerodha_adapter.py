@@ -191,6 +191,7 @@ def test_an_order_is_read_with_its_fills():
             fills=(
                 Fill("10000000", "NSE", 4, Decimal("1500.05"), datetime(2026, 11, 23, 4, 45, 3, tzinfo=UTC)),
             ),
+            order_type=OrderType.LIMIT,
         )
     ]  # fmt: skip
     assert targets == ["/orders", "/trades"]
@@ -286,20 +287,37 @@ def test_a_cancel_names_its_order_in_the_path():
     ]
 
 
-def test_a_modify_sends_the_terms_as_they_are_now():
+@pytest.mark.parametrize(
+    ("terms", "changed", "sent"),
+    [
+        ({"price": Decimal("1499.95")}, {"price"}, {"price": "1499.95"}),
+        ({"quantity": 4}, {"quantity"}, {"quantity": "4"}),
+        ({}, {"disclosed_quantity"}, {"disclosed_quantity": "0"}),
+        ({"validity": Validity.IOC}, {"validity"}, {"validity": "IOC"}),
+        (
+            {"order_type": OrderType.MARKET, "price": None},
+            {"order_type", "price"},
+            {"order_type": "MARKET", "market_protection": "-1"},
+        ),
+        (
+            {"order_type": OrderType.SL_M, "price": None, "trigger_price": Decimal(1490)},
+            {"trigger_price"},
+            {"trigger_price": "1490"},
+        ),
+    ],
+    ids=lambda value: "-".join(sorted(value)),
+)
+def test_a_modify_sends_what_has_changed_and_nothing_else(
+    terms: dict[str, Any], changed: set[str], sent: dict[str, str]
+):
     with loopback(RECEIPT) as broker:
-        line = a_line(order_type=OrderType.MARKET, price=None, quantity=4)
-        outcome = adapter(broker).modify(SESSION, "1953341975595868160", line, timeout_s=2)
+        line = a_line(**terms)
+        outcome = adapter(broker).modify(SESSION, "1953341975595868160", line, changed=changed, timeout_s=2)
     (heard,) = broker.heard
 
     assert outcome == Accepted("1953341975595868160")
     assert (heard.method, heard.target) == ("PUT", "/orders/regular/1953341975595868160")
-    assert dict(parse_qsl(heard.body.decode())) == {
-        "order_type": "MARKET",
-        "quantity": "4",
-        "validity": "DAY",
-        "market_protection": "-1",
-    }
+    assert dict(parse_qsl(heard.body.decode())) == sent
 
 
 def test_funds_are_read_in_paise():
