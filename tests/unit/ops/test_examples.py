@@ -22,6 +22,7 @@ from domain.intents import PlaceRequest
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 ORDERS = json.loads((EXAMPLES / "orders.json").read_text())
+LEGS = json.loads((EXAMPLES / "legs.json").read_text())
 SCHEMA = json.loads((EXAMPLES / "orders.schema.json").read_text())
 WALK = Decimal("0.015")  # how far the sandbox's prices stray from the close
 LATER = [date(2026, 11, 23) + timedelta(days=days) for days in range(0, 400, 27)]
@@ -36,6 +37,20 @@ def test_the_orders_are_what_the_door_takes_and_what_their_schema_says():
     assert len(PlaceRequest.model_validate_json(json.dumps(ORDERS)).orders) == 5
     Draft202012Validator.check_schema(SCHEMA)
     assert not list(Draft202012Validator(SCHEMA).iter_errors(ORDERS))
+
+
+def test_the_legs_are_what_the_door_takes_and_what_their_schema_says():
+    assert not list(Draft202012Validator(SCHEMA).iter_errors(LEGS))
+    first, second = LEGS["orders"]
+    assert second["after"] == first["correlationId"]
+    assert first == {**ORDERS["orders"][0], "correlationId": first["correlationId"]}  # it is filled at any hour
+    assert {**second, "correlationId": "nifty-future", "after": None} == {**ORDERS["orders"][2], "after": None}
+
+
+def test_the_schema_names_every_field_of_a_request_and_no_other():
+    fields = {field.alias for field in PlaceRequest.model_fields.values()}
+
+    assert set(SCHEMA["properties"]) - {"$schema"} == fields
 
 
 def test_the_schema_names_every_field_of_a_line_and_no_other():

@@ -5,7 +5,7 @@ from rich.console import Console
 
 from ops.grid import grid
 from ops.progress import LiveProgress, steps
-from ops.show import LINE, ORDER_COLUMNS, price
+from ops.show import LINE, ORDER_COLUMNS, price, reason
 from ops.story import duration, facts
 
 
@@ -24,7 +24,7 @@ def work(stage, state="READY"):
         (an_order(state="RECEIVED", work=work("validate")), "◐○○○○○○"),
         (an_order(state="SENDING", work=work("dispatch.upstox", "SENDING")), "●●●●◐○○"),
         (an_order(state="UNKNOWN", work=work("persist", "UNKNOWN")), "●●●●●?○"),
-        (an_order(state="HELD", work=work("dispatch.upstox", "HELD")), "●●●●‖○○"),
+        (an_order(state="HELD", work=work("groups", "HELD")), "●●●●‖○○"),
         (an_order(state="RECEIVED", work=work("margin", "STUCK")), "●●✗○○○○"),
         (an_order(state="FILLED", work=work("notify", "DONE")), "●●●●●●●"),
         (an_order(state="OPEN"), "●●●●●●●"),
@@ -36,6 +36,12 @@ def work(stage, state="READY"):
 )
 def test_the_steps_show_where_an_order_stands(order, signs):
     assert steps(order).plain == signs
+
+
+def test_a_held_line_says_what_it_waits_for():
+    held = an_order(state="HELD", work={**work("groups", "HELD"), "error": "waits for line 1 (leg-1) to be filled"})
+
+    assert reason(held) == "waits for line 1 (leg-1) to be filled"
 
 
 def test_the_steps_are_spaced_out_where_there_is_room():

@@ -296,3 +296,28 @@ def test_the_request_that_is_sent_is_the_file(fake, run_trader, orders_file):
     run_trader(*PLACE, file)
 
     assert fake.posts[0]["request"] == json.loads(Path(file).read_text())
+
+
+def test_a_policy_on_the_command_line_goes_before_the_one_in_the_file_and_into_the_way_to_repeat(
+    fake, run_trader, tmp_path
+):
+    lines = [{"correlationId": f"leg-{n}", "instrument": "NSE:INFY", "side": "BUY", "quantity": 1, "product": "CNC",
+              "orderType": "MARKET"} for n in (1, 2)]  # fmt: skip
+    file = tmp_path / "orders.json"
+    file.write_text(json.dumps({"orders": [lines[0], {**lines[1], "after": "leg-1"}], "policy": "FAIL_FAST"}))
+
+    run_trader(*PLACE, str(file))
+    assert fake.posts[-1]["request"]["policy"] == "FAIL_FAST"
+    assert fake.posts[-1]["request"]["orders"][1]["after"] == "leg-1"
+    fake.faults = ["drop"] * 6
+    ran = run_trader(*PLACE, str(file), "--policy", "ALL_OR_NONE")
+
+    assert fake.posts[-1]["request"]["policy"] == "ALL_OR_NONE"
+    assert "--policy ALL_OR_NONE --idempotency-key" in ran.err
+
+
+def test_an_unknown_policy_is_refused_before_anything_is_sent(fake, run_trader, orders_file):
+    ran = run_trader(*PLACE, orders_file({}), "--policy", "MOST")
+
+    assert ran.code == 2
+    assert not fake.posts
