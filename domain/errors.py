@@ -8,6 +8,9 @@
     │   ├── NotFound           nothing of that id that the caller may see
     │   ├── KeyReused          the idempotency key belongs to another request
     │   ├── KeySpent           the idempotency key's window is over
+    │   ├── NoSuchSignal       no such signal strategy, or a wrong secret
+    │   ├── SignalsDisabled    the signal strategy is switched off
+    │   ├── NonceReused        the signal's nonce belongs to another order
     │   ├── SoftCancelDisabled the administrator allows no soft cancels
     │   ├── ScheduleOver       nothing of the schedule is left to remove
     │   ├── StaleVersion       the order was changed since the client read it
@@ -83,6 +86,31 @@ class KeySpent(Refused):
     def __init__(self, intent_id: str) -> None:
         super().__init__(f"this Idempotency-Key made intent {intent_id}, and its window is over; nothing was sent again")
         self.intent_id = intent_id
+
+
+class NoSuchSignal(Refused):
+    """One sentence for both, so that nobody learns which strategies there are."""
+
+    code: ClassVar[str] = "NOT_AUTHENTICATED"
+
+    def __init__(self) -> None:
+        super().__init__("there is no such signal strategy, or the secret is wrong")
+
+
+class SignalsDisabled(Refused):
+    code: ClassVar[str] = "SIGNALS_DISABLED"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the signal strategy {name} is switched off; nothing was placed")
+
+
+class NonceReused(Refused):
+    """A new nonce for a new order; the same one repeats the order that it came with first."""
+
+    code: ClassVar[str] = "NONCE_REUSED"
+
+    def __init__(self) -> None:
+        super().__init__("this nonce came with another order before; nothing was placed")
 
 
 class SoftCancelDisabled(Refused):

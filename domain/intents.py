@@ -17,6 +17,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from domain.groups import GroupPolicy
+from domain.guards import Guard
 from domain.orders import OrderType, Product, Side, Validity
 
 QUANTITY_MAX = 10_000_000
@@ -133,6 +134,7 @@ class Submission:
     idempotency_key: str
     fingerprint: bytes  # SHA-256 of method, path and canonical JSON
     request: PlaceRequest
+    guard: Guard | None = None  # of a signal: what it is the same as
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from pipeline.admission import Admission
 from pipeline.chain import FIRST
 from pipeline.crash import crash
 from pipeline.desk import Desk
+from pipeline.guards import Stopped, hold
 from pipeline.pace import Pace
 from store import commands, intents, orders
 
@@ -148,8 +149,8 @@ class Intake:
             for submission in submissions
         ]
 
-    def _store(self, submissions: Sequence[Submission]) -> dict[int, Acceptance]:
-        """Store what is new; gives the acceptances of these by their place in the batch."""
+    def _store(self, submissions: Sequence[Submission]) -> dict[int, Stopped]:
+        """Store what is new; gives the acceptances of these by their place in the batch, and what stopped signals."""
         now, settings = self._desk.now(), self._desk.settings()
         drafts = {}
         for number, submission in enumerate(submissions):
@@ -160,7 +161,13 @@ class Intake:
             )
         numbers = sorted(drafts, key=lambda number: (submissions[number].user_id, submissions[number].idempotency_key))
         window_until = now + timedelta(seconds=settings.idempotency_window_s)
+        guarded = {number: of for number, of in enumerate(submissions) if of.guard is not None}
+        stopped: dict[int, Stopped] = {}
         with self._desk.store.unit() as unit:
+            if guarded:
+                stopped = hold(unit, guarded, {number: drafts[number][0].intent_id for number in guarded}, now)
+                numbers = [number for number in numbers if number not in stopped]
+                crash("intake.after_guard")
             new = intents.insert(
                 unit,
                 [
@@ -191,7 +198,7 @@ class Intake:
         crash("intake.after_commit")
         if stored:
             self._desk.wakeups.wake(FIRST[CommandKind.PLACE])
-        return {number: _acceptance(drafts[number]) for number in stored}
+        return {number: _acceptance(drafts[number]) for number in stored} | stopped
 
     def _kept(self, submission: Submission) -> Acceptance | CoordinatorError:
         """What the key stands for already."""
