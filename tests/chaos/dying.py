@@ -16,11 +16,17 @@ import orjson
 from house import BROKER, House, eventually, intake_engine, outcome_engine
 
 import pipeline.chain
+import store.signals
 from brokers import transport
+from domain.errors import SignalsDisabled
+from domain.guards import Guard
+from domain.ids import new_id
+from domain.intents import PlaceRequest, Submission
 from domain.orders import Order
+from domain.signals import SignalForm, digest_of, order_of
 from domain.verdicts import Verdict
 from ops import clock
-from pipeline import crash, deadletters, drain, letters
+from pipeline import crash, deadletters, drain, letters, signals
 from pipeline.books import BookReader
 from pipeline.chain import OUTCOME, queue_of
 from pipeline.deadletters import By
@@ -29,6 +35,7 @@ from pipeline.listen import Listener
 from pipeline.rabbit import SafeConsumer, connect, wakeup_message
 from pipeline.reconcile import Reconciler, ask
 from pipeline.reports import apply_due
+from pipeline.signals import Who
 from pipeline.stage import Policy, set_aside
 from pipeline.stages import persist
 from pipeline.steps import STEPS
@@ -36,12 +43,26 @@ from pipeline.sweep import Sweep
 from pipeline.updates import Inbox, Update
 from pipeline.wakeups import Wakeups
 from store import commands
+from store.acts import Once
 from store.stuck import Wanted
 from tests.chaos.office import KEY, PLACE
 from tests.chaos.toy import WireBroker, a_row
 
 OPERATOR = By(operator="anybody", reason="the crash is over")
 TRIES = Policy(tries=5, backoff_ms=(200, 1_000))
+SIGNALS = SignalForm.model_validate(
+    {
+        "account": "FK0001",
+        "template": {
+            "instrument": {"field": "ticker"},
+            "side": {"value": "BUY"},
+            "quantity": {"value": 1},
+            "product": {"value": "CNC"},
+            "orderType": {"value": "LIMIT"},
+            "price": {"value": "1200.00"},
+        },
+    }
+)
 Asked = Mapping[str, Any]
 
 
@@ -73,6 +94,27 @@ def do(asked: Asked) -> None:
 
 def accept(house: House, desk: Desk, asked: Asked) -> None:
     house.accept(2, desk=desk, key=KEY, **PLACE)
+
+
+def define_signals(house: House, desk: Desk, asked: Asked) -> None:
+    signals.define(desk, Who(house.user_id, "ada", "key", Once(house.user_id, KEY, b"f")), "breakout", SIGNALS)
+
+
+def signal_(house: House, desk: Desk, asked: Asked) -> None:
+    """One delivery; the next one of the same order is the same signal."""
+    ((strategy_id,),) = house.rows("select id from signal_strategies")
+    line = order_of(SIGNALS, "breakout", {"ticker": "NSE:INFY"})
+    signal_id, digest = new_id(), digest_of(line)
+    guard = Guard(signal_id, strategy_id, digest, None)
+    key = f"signal {strategy_id} {signal_id}"
+    submission = Submission(house.user_id, strategy_id, key, digest, PlaceRequest(orders=(line,)), guard)
+    house.intake(desk).submit(submission).result(15)
+
+
+def refuse_signal(house: House, desk: Desk, asked: Asked) -> None:
+    with desk.store.unit() as unit:
+        (strategy,) = store.signals.lock(unit, [row[0] for row in house.rows("select id from signal_strategies")]).values()
+    signals.note_refused(desk, strategy, new_id(), SignalsDisabled("breakout"))
 
 
 def intake(house: House, desk: Desk, asked: Asked) -> None:
@@ -181,6 +223,9 @@ def ask_(house: House, desk: Desk, asked: Asked) -> None:
 
 ACTS: dict[str, Callable[[House, Desk, Asked], None]] = {
     "accept": accept,
+    "define signals": define_signals,
+    "signal": signal_,
+    "refuse a signal": refuse_signal,
     "intake": intake,
     "fail": fail,
     "dispatch": dispatch,

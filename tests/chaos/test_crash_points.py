@@ -224,6 +224,10 @@ def taken_off(office: Office, mortal: Mortal, stage: str) -> None:
     office.house.run("update commands set state = 'READY', live = true, buried_at = null")
 
 
+def with_a_signal_strategy(office: Office, mortal: Mortal, stage: str) -> None:
+    assert mortal("define signals") == 0
+
+
 @dataclass(frozen=True)
 class Scene:
     """How a worker gets to a crash point."""
@@ -255,7 +259,10 @@ def scene_of(point: str) -> Scene:
 
 
 SCENES: dict[str, Scene] = {
+    "intake.after_guard": Scene(with_a_signal_strategy, "signal"),
     "intake.": Scene(nothing, "accept"),
+    "signals.refused.": Scene(with_a_signal_strategy, "refuse a signal", sends=False),
+    "signals.": Scene(nothing, "define signals", sends=False),
     "dispatch.": Scene(cleared, "dispatch"),
     "broker.": Scene(cleared, "dispatch"),
     "persist.": Scene(handed_over, "outcome", "persist"),
