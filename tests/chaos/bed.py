@@ -79,7 +79,8 @@ def hostile(mildness: float = 1.0) -> list[dict[str, Any]]:
     placing = [
         {**fault, "endpoint": endpoint, "count": None, "probability": fault["probability"] * mildness}
         for fault in chances
-        for endpoint in ("place", "multi")
+        for endpoint in ("place", "multi", "cancel", "modify")
+        if not (endpoint in ("cancel", "modify") and fault["kind"] in ("no_id", "late_visibility"))
     ]
     telling = [
         {"kind": kind, "endpoint": "postback", "count": None, "probability": 0.2}

@@ -188,6 +188,8 @@ def judge(bed: Bed, load: Load, result: Result) -> None:
         "unknown for a while": events["UNKNOWN"],
         "proven absent": events["PROVEN_ABSENT"],
         "not sent": events["NOT_SENT"],
+        **{f"asked to {what}": count for what, count in sorted(load.changes.asked.items())},
+        **Counter(f"told {row['kind'].lower()}: {row['result']}" for row in seen.changes),
         "stuck": sum(row["state"] == "STUCK" for row in seen.commands),
         "requests without an answer": load.unanswered,
         "replays": load.replayed,
@@ -201,6 +203,7 @@ def _at_broker(seen: Scene) -> set[str]:
         str(order["broker_tag"])
         for order in seen.orders.values()
         if order["state"] not in ("REJECTED", "RECEIVED", "HELD") and not order["slices"]
+        and order["reason_code"] != "CANCELLED_UNSENT"
     }
 
 

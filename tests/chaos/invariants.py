@@ -1,4 +1,4 @@
-"""The ten invariants: what must hold of record, books and queue once nothing is under way. Each is one named check.
+"""The invariants: what must hold of record, books and queue once nothing is under way. Each is one named check.
 
 A check gives a `Violation` for every order, account or key that breaks it. Numbers 1, 4, 5, 6, 7 and 9 need the record
 alone; 2 and 3 compare it with the broker's own book; 10 with the dead letters. Number 8 is about the audit chain, which
@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -54,6 +55,7 @@ class Scene:
     commands: list[Row]
     events: dict[str, list[Row]]
     attempts: list[Row]
+    changes: list[Row]
     accounts: list[Row]
     searches: set[str]
     intents: list[Row]
@@ -92,6 +94,7 @@ def look(
             commands=rows("select * from commands"),
             events=events,
             attempts=rows("select * from attempts"),
+            changes=rows("select h.*, c.kind, c.state from changes h join commands c using (order_id, seq)"),
             accounts=rows("select * from accounts"),
             searches={str(row["order_id"]) for row in rows("select order_id from searches")},
             intents=rows("select * from intents"),
@@ -122,7 +125,7 @@ def accepted_work_goes_on(scene: Scene) -> Iterator[tuple[str, str]]:
             yield order_id, "has a command, and no row"
             continue
         order = scene.orders[order_id]
-        if command["state"] == "DONE" and order["state"] in UNDECIDED and not order["slices"]:
+        if command["state"] == "DONE" and command["seq"] == 0 and order["state"] in UNDECIDED and not order["slices"]:
             yield order_id, f"is {order['state']}, and its command is done"
 
 
@@ -250,6 +253,26 @@ def dead_letters_are_stuck(scene: Scene) -> Iterator[tuple[str, str]]:
             yield letter, "is a dead letter, and not stuck"
 
 
+def changes_are_told_truly(scene: Scene) -> Iterator[tuple[str, str]]:
+    """11. What a modify or a cancel was told is what its order came to, at the broker too; and none is forgotten."""
+    book = {row["tag"]: row for row in scene.book}
+    under_way = Counter(str(row["order_id"]) for row in scene.changes if row["state"] != "DONE")
+    for order_id, order in scene.orders.items():
+        if order["changing"] != under_way[order_id]:
+            yield order_id, f"counts {order['changing']} changes under way, and has {under_way[order_id]}"
+        shown = book.get(order["broker_tag"])
+        if order["modifies"] and shown is not None:
+            ours, theirs = (order["quantity"], order["price"]), (shown["quantity"], Decimal(shown["price"]))
+            if ours != theirs:
+                yield order_id, f"was modified, and is {ours[0]} at {ours[1]} here, {theirs[0]} at {theirs[1]} at its broker"
+    for change in scene.changes:
+        order_id = str(change["order_id"])
+        if (change["state"] == "DONE") is not (change["result"] is not None):
+            yield order_id, f"its {change['kind']} is {change['state']}, and what came of it {change['result']}"
+        elif change["result"] in ("CANCELLED", "FILLED") and scene.orders[order_id]["state"] != change["result"]:
+            yield order_id, f"its {change['kind']} was told {change['result']}, and it is {scene.orders[order_id]['state']}"
+
+
 Check = Callable[[Scene], Iterator[tuple[str, str]]]
 CHECKS: dict[str, Check] = {
     "accepted work goes on": accepted_work_goes_on,
@@ -261,6 +284,7 @@ CHECKS: dict[str, Check] = {
     "events give the row": events_give_the_row,
     "one key, one intent": one_key_one_intent,
     "dead letters are stuck": dead_letters_are_stuck,
+    "changes are told truly": changes_are_told_truly,
 }
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx2
 
+from tests.chaos.changing import Changes
+
 ACCOUNTS = ("UP0001", "UP0002", "ZR0001", "ZR0002")
 FILLS: dict[str, Any] = {
     "instrument": "NSE:INFY",
@@ -21,11 +23,11 @@ FILLS: dict[str, Any] = {
 }
 RESTS = FILLS | {"instrument": "NSE:SBIN", "price": "975.00"}
 REFUSED = FILLS | {"price": "9999.00"}  # outside the day's band: rejected by a stage
-RESTING, REFUSED_SHARE, UNNAMED, REPEATED = 0.06, 0.02, 0.15, 0.15
+RESTING, REFUSED_SHARE, UNNAMED, REPEATED = 0.15, 0.02, 0.15, 0.15
 
 
 class Load:
-    """Clients that place. What they were answered is kept: key → intent ids, one of which there may be."""
+    """Clients that place, and change what they placed. What they were answered is kept: key → intent ids, one of which there may be."""
 
     def __init__(self, url: str, key: str, seed: str, *, per_s: float, clients: int = 2) -> None:
         self._url, self._key, self._seed, self._gap_s = url, key, seed, clients / per_s
@@ -35,6 +37,7 @@ class Load:
         self.wrong: list[tuple[str, str]] = []  # key, and what was wrong with its answer
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self.changes = Changes(self._client, self._ask)
         self._bursts = 0
         self._burst_threads: list[threading.Thread] = []
         self._threads = [
@@ -63,6 +66,7 @@ class Load:
         deadline = time.monotonic() + within_s
         for thread in (*self._threads, *self._burst_threads):
             thread.join(max(0.1, deadline - time.monotonic()))
+        self.changes.stop(deadline)
 
     def _client(self) -> httpx2.Client:
         return httpx2.Client(
@@ -88,11 +92,28 @@ class Load:
         with self._lock:
             self.asked += 1
             self.lines += len(orders)
+        answer = self._ask(client, key, "POST", "/v2/orders/multi", body, {}, repeat=repeat)
+        if answer is not None and answer.status_code == 202:
+            self.changes.follow(key, answer.json()["orders"], rests=[line["price"] == RESTS["price"] for line in orders])
+
+    def _ask(
+        self,
+        client: httpx2.Client,
+        key: str,
+        method: str,
+        path: str,
+        body: Any,
+        headers: dict[str, str],
+        *,
+        repeat: float = 1.0,
+    ) -> httpx2.Response | None:
+        """Send a request with its key until it is answered, and some once more; what it was answered with is kept."""
         began, deadline = time.monotonic(), time.monotonic() + 180
         wanted = 2 if repeat < REPEATED else 1
+        last: httpx2.Response | None = None
         while wanted and time.monotonic() < deadline:
             try:
-                answer = client.post("/v2/orders/multi", json=body, headers={"Idempotency-Key": key})
+                answer = client.request(method, path, json=body, headers={"Idempotency-Key": key, **headers})
             except httpx2.TransportError:
                 self._count_unanswered()
                 time.sleep(0.2)
@@ -102,17 +123,21 @@ class Load:
                     self.acknowledged[key].append(answer.json()["intentId"])
                     self.replayed += answer.headers.get("Idempotency-Replayed") == "true"
                     self.worst_s = max(self.worst_s, time.monotonic() - began)
-                wanted -= 1
+                wanted, last = wanted - 1, answer
             elif answer.status_code in (429, 500, 502, 503, 504):
                 self._count_unanswered()
                 time.sleep(0.2)
+            elif answer.status_code == 409 and method == "PUT":
+                self.changes.asked["modify too late"] += 1  # it was filled, or is being cancelled
+                return answer
             else:
                 with self._lock:
                     self.wrong.append((key, f"was answered with {answer.status_code} {answer.text}"))
-                return
+                return answer
         if key not in self.acknowledged:
             with self._lock:
                 self.wrong.append((key, "never got an answer"))
+        return last
 
     def _count_unanswered(self) -> None:
         with self._lock:

@@ -16,6 +16,7 @@ RARE = (  # where a process gets by a failure, a wait or a twin only, or once in
     *("risk.", "margin.", "route.", "notify."),
     *("books.session.", "books.twins.", "books.cancel.", "reports.set_aside.", "claims.before_forget"),
     *("sweep.bury.", "letters.", "clock.partitions.", "listen.leave."),
+    *("groups.", "schedules.", "signals.", "squareoff.", "switches.", "intake.after_guard"),  # the load asks for none of it
 )
 WORKERS = ("intake", "outcome", "dispatch-upstox", "dispatch-zerodha")
 
@@ -39,7 +40,10 @@ PLACES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("listen.", ("listen",)),
     ("updates.", ("listen",)),
     ("reconcile.", ("dispatch-upstox", "dispatch-zerodha")),
-    *((f"{stage}.", ("intake",)) for stage in ("validate", "risk", "margin", "route")),
+    *((f"{stage}.", ("intake",)) for stage in ("validate", "risk", "margin", "route", "cancel", "modify", "groups")),
+    ("change.", ("dispatch-upstox", "dispatch-zerodha")),
+    ("cancelling.", ("web",)),
+    ("modifying.", ("web",)),
 )
 
 
