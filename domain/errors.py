@@ -14,7 +14,8 @@
     │   ├── SoftCancelDisabled the administrator allows no soft cancels
     │   ├── ScheduleOver       nothing of the schedule is left to remove
     │   ├── StaleVersion       the order was changed since the client read it
-    │   └── NotModifiable      the order, as it stands, can't be modified, or not so
+    │   ├── NotModifiable      the order, as it stands, can't be modified, or not so
+    │   └── StaleDocument      a switch or settings were changed since the client read them
     └── Busy               the request is fine; try again after `retry_after_s`
         ├── Overloaded         more work is waiting than the stages can finish in time
         ├── TooManyRequests    this key's rate limit
@@ -143,6 +144,16 @@ class NotModifiable(Refused):
     def __init__(self, order_id: str, *, why: str, words: str, current: Order | None = None) -> None:
         super().__init__(f"order {order_id} can't be modified so: {words}")
         self.order_id, self.why, self.words, self.current = order_id, why, words, current
+
+
+class StaleDocument(Refused):
+    """A switch or a document of settings was changed since the client read it; read it again, then decide."""
+
+    code: ClassVar[str] = "STALE_DOCUMENT"
+
+    def __init__(self, name: str, *, expected: int, found: int) -> None:
+        super().__init__(f"{name} is at version {found}, not {expected}")
+        self.expected, self.found = expected, found
 
 
 class Busy(CoordinatorError):

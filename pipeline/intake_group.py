@@ -28,6 +28,7 @@ from pipeline.candidates import candidates
 from pipeline.chain import GROUPS
 from pipeline.clearing import send_on
 from pipeline.desk import Desk
+from pipeline.permits import Permits, look_at_positions, permits_of
 from pipeline.stage import Policy
 from store import accounts, attempts
 from store.unit import Unit
@@ -44,6 +45,7 @@ class Facts:
     choices: Mapping[str, Account]  # by order id: the candidate that is judged
     totals: Mapping[str, Totals]  # of the candidates that are judged; locked, but for a preview
     able: Mapping[str, Sequence[Account]]  # by order id: all candidates, the preferred one first
+    permits: Permits = field(default_factory=lambda: Permits({}))  # what the switches let through
     kept: dict[str, Any] = field(default_factory=dict)  # what a stage makes of these for the batch
 
 
@@ -78,10 +80,14 @@ class Judges:
         now: datetime,
         read_totals: Callable[[Sequence[str]], Mapping[str, Totals]],
         tried: Mapping[str, Collection[str]],
+        unit: Unit | None = None,
     ) -> Facts:
-        """What the orders are judged by. `tried` are the brokers that didn't take an order, by its id."""
+        """What the orders are judged by. `tried` are the brokers that didn't take an order, by its id.
+
+        The switches are read in the unit, before `read_totals` locks the accounts; without one they don't count.
+        """
         settings, directory, instruments = self._desk.settings(), self._desk.directory(), self._desk.instruments()
-        choices, able = {}, {}
+        choices, able, asked = {}, {}, []
         for order in orders:
             owned = directory.of_user.get(order.user_id, ())
             able[order.id] = found = candidates(
@@ -90,9 +96,13 @@ class Judges:
             if found:
                 # What a broker hasn't taken goes to another one; where all were asked, to the first again.
                 untried = (account for account in found if account.broker not in tried.get(order.id, ()))
-                choices[order.id] = next(untried, found[0])
+                choices[order.id] = account = next(untried, found[0])
+                asked.append((order, account.id, _key(order, instruments)))
+        permits = Permits({}) if unit is None else permits_of(unit, asked)
         totals = read_totals(sorted({account.id for account in choices.values()}))
-        facts = Facts(now, settings, instruments, self._capabilities, choices, totals, able)
+        if unit is not None:
+            look_at_positions(unit, permits, asked, now)
+        facts = Facts(now, settings, instruments, self._capabilities, choices, totals, able, permits)
         for step in self._steps:
             if step.prepare is not None:
                 facts.kept[step.name] = step.prepare(facts)
@@ -103,8 +113,11 @@ class Judges:
 
         Where that is no Proceed, what the stages before have taken for the order is given back.
         """
+        account_id, key = facts.choices[order.id].id, _key(order, facts.instruments)
         said: list[dict[str, Any]] = []
         verdict: Verdict = Proceed()
+        if (forbidden := facts.permits.judge(order, account_id, key)) is not None:
+            return [_told(self._steps[0].name, forbidden)], forbidden
         for number, step in enumerate(self._steps):
             verdict = step.judge(order, facts)
             said.append(_told(step.name, verdict))
@@ -113,7 +126,8 @@ class Judges:
             for earlier in reversed(self._steps[:number]):
                 if earlier.undo is not None:
                     earlier.undo(order, facts)
-            break
+            return said, verdict
+        facts.permits.take(order, account_id, key)
         return said, verdict
 
 
@@ -125,7 +139,7 @@ class IntakeGroup:
     def decide(self, unit: Unit, claimed: Sequence[Command], held: Mapping[str, Order], batch: Batch) -> None:
         called = [command.order_id for command in claimed if command.fence]
         tried = attempts.brokers_tried(unit, called) if called else {}
-        facts = self._judges.gather(held.values(), batch.at, partial(accounts.lock, unit), tried)
+        facts = self._judges.gather(held.values(), batch.at, partial(accounts.lock, unit), tried, unit)
         for command in sorted(claimed, key=_age):  # lines of one request fall due together: in their order
             order = held[command.order_id]
             try:
@@ -225,6 +239,12 @@ class IntakeGroup:
 
 def _age(command: Command) -> tuple[datetime, str]:
     return command.due_at, command.order_id
+
+
+def _key(order: Order, instruments: Mapping[str, Instrument]) -> str:
+    """The canonical name of an order's instrument, which an alias isn't."""
+    instrument = instruments.get(order.instrument)
+    return order.instrument if instrument is None else instrument.key
 
 
 def _take_back(order: Order, facts: Facts) -> None:

@@ -28,7 +28,7 @@ from pipeline.chain import FIRST
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.intake import make_orders, received
-from store import accounts, acts, commands, intents, orders, positions, schedules
+from store import accounts, acts, commands, intents, orders, positions, schedules, switches
 from store.acts import Once
 from store.unit import Unit
 
@@ -62,11 +62,13 @@ class SquaredOff:
     replayed: bool = False
 
 
-def accept(desk: Desk, asked: Asked, wanted: SquareOff) -> SquaredOff:
+def accept(desk: Desk, asked: Asked, wanted: SquareOff, *, closing: bool = False) -> SquaredOff:
     """Write down the orders that close what is wanted; the same answer to the same key.
 
     With `cancel_open` the open orders in the same instruments are cancelled as well. What they may still take is closed
     by a schedule (`pipeline/schedules.py`) when their cancels have ended.
+
+    `closing`: it belongs to a halt, which lets its orders through as far as they make a position smaller.
 
     Raises:
         Malformed: it isn't said what is meant.
@@ -90,6 +92,8 @@ def accept(desk: Desk, asked: Asked, wanted: SquareOff) -> SquaredOff:
         answer = SquaredOff(None, [_document(closing) for closing in made], [_left(one) for one in left])
         if made and not wanted.dry_run:
             answer = _write(unit, desk, asked, wanted, made, left, now)
+        if closing and answer.intent_id is not None:
+            switches.mark_closing(unit, answer.intent_id)
         if cancel_intent_id is not None:
             answer = _with_rest(unit, asked, wanted, answer, cancel_intent_id, once, now)
         crash("squareoff.before_commit")

@@ -36,6 +36,11 @@ def closing_intents(unit: Unit, intent_ids: Sequence[str]) -> frozenset[str]:
     return frozenset(row[0] for row in rows)
 
 
+def mark_closing(unit: Unit, intent_id: str) -> None:
+    """Its orders pass a halt, as far as they make a position smaller."""
+    unit.run("update intents set closing = true where id = %s", (intent_id,))
+
+
 def lock(unit: Unit) -> None:
     """Wait until nobody acts on what the switches were, and let nobody read them until this transaction ends."""
     unit.run(_EXCLUSIVE)
@@ -46,13 +51,15 @@ def get(unit: Unit, key: Key) -> Switch | None:
     return _switch(rows[0]) if rows else None
 
 
-def write(unit: Unit, switch: Switch, wanted: Mapping[str, Any]) -> None:
-    """Write a switch down; `wanted` is what its change wants done, and is not carried out yet."""
+def write(unit: Unit, switch: Switch, wanted: Mapping[str, bool]) -> None:
+    """Write a switch down; `wanted` is what follows its change, and is not carried out yet."""
+    carried_out_at = None if any(wanted.values()) else switch.at
     unit.run(
-        f"insert into switches ({_COLUMNS}, wanted) values (%s, %s, %s, %s, %s, %s, %s, %s, %s::json)"  # noqa: S608
+        f"insert into switches ({_COLUMNS}, wanted, carried_out_at)"  # noqa: S608
+        " values (%s, %s, %s, %s, %s, %s, %s, %s, %s::json, %s)"
         " on conflict (scope, subject) do update set mode = excluded.mode, version = excluded.version,"
         " reason = excluded.reason, by = excluded.by, by_operator = excluded.by_operator, at = excluded.at,"
-        " wanted = excluded.wanted, followed = '{}', carried_out_at = null",
+        " wanted = excluded.wanted, followed = '{}', carried_out_at = excluded.carried_out_at",
         (
             switch.scope,
             switch.subject,
@@ -63,6 +70,7 @@ def write(unit: Unit, switch: Switch, wanted: Mapping[str, Any]) -> None:
             switch.by_operator,
             switch.at,
             dump(wanted),
+            carried_out_at,
         ),
     )
 
@@ -96,6 +104,56 @@ def read_all(
         (user_id, user_id, user_id, user_id),
     )
     return [(_switch(row[:-3]), row[-3], row[-2], row[-1]) for row in rows]
+
+
+# Whom a switch is for: its orders, and its users.
+
+_ORDERS = {
+    Scope.ALL: "%s::text is not null",
+    Scope.USER: "o.user_id = %s::uuid",
+    Scope.ACCOUNT: "coalesce(o.account_id, o.wanted_account) = %s",
+    Scope.STRATEGY: "o.user_id::text || ':' || o.strategy = %s",
+}
+
+
+def unsent(unit: Unit, key: Key, *, limit: int) -> list[tuple[str, str]]:
+    """(user, order) of what was not sent yet and nobody cancels; but for orders that close positions."""
+    which = (
+        "c.seq = 0 and o.state in ('RECEIVED', 'HELD') and o.slices = 0 and not o.cancel_requested"
+        f" and {_ORDERS[key.scope]} and not exists (select from intents i where i.id = o.intent_id and i.closing)"
+    )
+    rows = unit.rows(
+        f"select o.user_id, o.id from commands c join orders o on o.id = c.order_id where c.live and {which}"  # noqa: S608
+        " union all select o.user_id, o.id from commands c join orders o on o.id = c.order_id"
+        f" where not c.live and c.done_at is null and {which} order by 1, 2 limit %s",
+        (key.subject, key.subject, limit),
+    )
+    return [(user_id, order_id) for user_id, order_id in rows]
+
+
+def live(unit: Unit, key: Key, user_id: str, first_id: str, *, uncancelled: bool, limit: int) -> list[str]:
+    """The user's live orders from that id on, no slices: those that nobody cancels, or all; but for what closes positions."""
+    return [
+        row[0]
+        for row in unit.rows(
+            "select o.id from orders o where o.user_id = %s and o.id >= %s::uuid and o.parent_id is null"  # noqa: S608
+            " and o.state not in ('FILLED', 'CANCELLED', 'REJECTED', 'EXPIRED') and (not %s or not o.cancel_requested)"
+            f" and {_ORDERS[key.scope]} and not exists (select from intents i where i.id = o.intent_id and i.closing)"
+            " order by o.id limit %s",
+            (user_id, first_id, uncancelled, key.subject, limit),
+        )
+    ]
+
+
+def users_of(unit: Unit, key: Key) -> list[str]:
+    """The users whose orders the switch is for: those with accounts."""
+    match key.scope:
+        case Scope.ALL:
+            return [row[0] for row in unit.rows("select distinct user_id from accounts order by 1")]
+        case Scope.ACCOUNT:
+            return [row[0] for row in unit.rows("select user_id from accounts where id = %s", (key.subject,))]
+        case Scope.USER | Scope.STRATEGY:
+            return [key.subject.partition(":")[0]]
 
 
 def _switch(row: tuple[Any, ...]) -> Switch:

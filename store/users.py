@@ -58,6 +58,12 @@ def create_user(unit: Unit, name: str) -> str:
     return str(unit.rows("select id from users where name = %s", (name,))[0][0])
 
 
+def find(unit: Unit, text: str) -> str | None:
+    """The id of the user of that id or name."""
+    rows = unit.rows("select id from users where id::text = %s or name = %s", (text, text))
+    return str(rows[0][0]) if rows else None
+
+
 def create_key(
     unit: Unit,
     *,

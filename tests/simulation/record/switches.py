@@ -1,8 +1,9 @@
-"""Stands for `store/switches.py`: nobody changes a switch here."""
+"""Stands for `store/switches.py`: nobody turns a switch here."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from domain.switches import Key, Switch
 
@@ -12,3 +13,8 @@ from .unit import Unit
 def in_force(unit: Unit, keys: Collection[Key]) -> dict[Key, Switch]:
     unit.statement()
     return {}
+
+
+def undone(unit: Unit) -> list[tuple[Switch, dict[str, Any], dict[str, Any]]]:
+    unit.statement()
+    return []

@@ -1,0 +1,170 @@
+"""Aftermath: what follows a turned switch. What was not sent is ended, what is open cancelled, positions are closed.
+
+Wanted in the switch's row, carried out by whoever turned it and by the sweep, step by step: each intent has a key that only
+this step of this version has, so that whoever does a step again does nothing again. No client's key has a space in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from domain.cancels import IDS_MAX, CancelRequest, CancelSubmission
+from domain.errors import CoordinatorError, KeySpent, StoreAway
+from domain.events import Source
+from domain.squareoff import PositionFilter, SquareOff
+from domain.switches import Key, Scope, Switch
+from pipeline import cancelling, squareoff
+from pipeline.crash import crash
+from pipeline.desk import Desk
+from pipeline.permits import halted_text
+from store import switches
+
+log = logging.getLogger(__name__)
+
+NO_KEY = str(UUID(int=0))  # these intents came with no API key, so that none that is revoked ends them
+LIVE_FOR = timedelta(days=7)  # no order lives longer
+ROUNDS_MAX = 100  # of 10,000 orders each
+CERTAIN_WITHIN = timedelta(seconds=60)  # positions are closed then, though orders are still being cancelled
+Followed = dict[str, Any]
+
+
+def carry_out(desk: Desk) -> int:
+    """What the last changes of switches want done, as far as it can be done now; gives how many are not done yet."""
+    with desk.store.unit() as unit:
+        undone = switches.undone(unit)
+    left = 0
+    for switch, wanted, followed in undone:
+        try:
+            left += not _carried_out(desk, switch, wanted, {**followed})
+        except StoreAway:
+            raise
+        except Exception:
+            left += 1
+            log.exception("what follows a switch isn't done yet", extra={"scope": switch.scope, "subject": switch.subject})
+    return left
+
+
+def _carried_out(desk: Desk, switch: Switch, wanted: dict[str, bool], followed: Followed) -> bool:
+    """Whether all of it is done."""
+    if wanted.get("unsent"):
+        _end_unsent(desk, switch, followed)
+    if wanted.get("open"):
+        _cancel_open(desk, switch, followed)
+    if wanted.get("flatten") and "flatten" not in followed:
+        if not _may_flatten(desk, switch):
+            return False
+        _flatten(desk, switch, followed)
+    return _note(desk, switch, followed, is_last=True)
+
+
+def _note(desk: Desk, switch: Switch, followed: Followed, *, is_last: bool = False) -> bool:
+    """Write down how far it is. Where the switch was turned again, its new version has its own wishes."""
+    with desk.store.unit() as unit:
+        switches.follow(unit, switch, followed, desk.now() if is_last else None)
+        crash("aftermath.before_commit")
+    crash("aftermath.after_commit")
+    return True
+
+
+def _end_unsent(desk: Desk, switch: Switch, followed: Followed) -> None:
+    """Until nothing is left: nobody begins to send any of it meanwhile, and what comes in is refused."""
+    for _ in range(ROUNDS_MAX):
+        with desk.store.unit() as unit:
+            found = switches.unsent(unit, switch.key, limit=IDS_MAX)
+        if not found:
+            return
+        by_user: dict[str, list[str]] = {}
+        for user_id, order_id in found:
+            by_user.setdefault(user_id, []).append(order_id)
+        for user_id, order_ids in by_user.items():
+            _cancel(desk, switch, "unsent", user_id, order_ids, followed)
+
+
+def _cancel_open(desk: Desk, switch: Switch, followed: Followed) -> None:
+    for user_id in _users(desk, switch.key):
+        for _ in range(ROUNDS_MAX):
+            if not (order_ids := _live(desk, switch.key, user_id, uncancelled=True)):
+                break
+            _cancel(desk, switch, "open", user_id, order_ids, followed)
+
+
+def _cancel(
+    desk: Desk, switch: Switch, step: str, user_id: str, order_ids: list[str], followed: Followed
+) -> None:
+    done = followed.setdefault(step, [])
+    key = f"switch {switch.scope}/{switch.subject} v{switch.version} {step} {user_id} {len(done)}"
+    submission = CancelSubmission(
+        user_id=user_id,
+        key_id=NO_KEY,
+        idempotency_key=key,
+        fingerprint=_fingerprint(key),
+        request=CancelRequest(order_ids=tuple(order_ids)),
+        source=Source.OPERATOR if switch.by_operator else Source.CLIENT,
+        code="HALTED",
+        reason=halted_text(switch),
+    )
+    try:
+        accepted = cancelling.accept(desk, submission)
+        done.append({"intentId": accepted.intent_id, "matched": accepted.matched})
+    except KeySpent as spent:  # it was done, a while ago, and not noted
+        done.append({"intentId": spent.intent_id, "matched": None})
+    crash("aftermath.cancelled")
+    _note(desk, switch, followed)
+
+
+def _may_flatten(desk: Desk, switch: Switch) -> bool:
+    """Whether no order can change the positions any more; after a while they are closed as they are."""
+    if desk.now() - switch.at > CERTAIN_WITHIN:
+        return True
+    return not any(_live(desk, switch.key, user_id, uncancelled=False) for user_id in _users(desk, switch.key))
+
+
+def _flatten(desk: Desk, switch: Switch, followed: Followed) -> None:
+    done: list[Followed] = []
+    for user_id in _users(desk, switch.key):
+        key = f"switch {switch.scope}/{switch.subject} v{switch.version} flatten {user_id}"
+        asked = squareoff.Asked(user_id, NO_KEY, key, _fingerprint(key))
+        try:
+            made = squareoff.accept(desk, asked, _positions(switch.key), closing=True)
+        except KeySpent as spent:
+            done.append({"intentId": spent.intent_id, "orders": None, "left": []})
+            continue
+        except StoreAway:
+            raise
+        except CoordinatorError as error:  # no such account any more
+            log.warning("positions can't be closed: %s", error, extra={"user_id": user_id})
+            continue
+        if made.intent_id is not None or made.left:
+            done.append({"intentId": made.intent_id, "orders": len(made.orders), "left": [dict(one) for one in made.left]})
+        crash("aftermath.flattened")
+    followed["flatten"] = done
+
+
+def _positions(key: Key) -> SquareOff:
+    match key.scope:
+        case Scope.ACCOUNT:
+            return SquareOff(filter=PositionFilter(account=key.subject))
+        case Scope.STRATEGY:
+            return SquareOff(filter=PositionFilter(strategy=key.subject.partition(":")[2]))
+        case Scope.ALL | Scope.USER:
+            return SquareOff(all=True)
+
+
+def _users(desk: Desk, key: Key) -> list[str]:
+    with desk.store.unit() as unit:
+        return switches.users_of(unit, key)
+
+
+def _live(desk: Desk, key: Key, user_id: str, *, uncancelled: bool) -> list[str]:
+    first_id = str(UUID(int=int((desk.now() - LIVE_FOR).timestamp() * 1000) << 80))
+    with desk.store.unit() as unit:
+        limit = IDS_MAX if uncancelled else 1
+        return switches.live(unit, key, user_id, first_id, uncancelled=uncancelled, limit=limit)
+
+
+def _fingerprint(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
