@@ -18,7 +18,6 @@ from house import BROKER, House, eventually, intake_engine, outcome_engine
 import pipeline.chain
 import store.signals
 from brokers import transport
-from domain.errors import SignalsDisabled
 from domain.guards import Guard
 from domain.ids import new_id
 from domain.intents import PlaceRequest, Submission
@@ -26,11 +25,12 @@ from domain.orders import Order
 from domain.signals import SignalForm, digest_of, order_of
 from domain.verdicts import Verdict
 from ops import clock
-from pipeline import crash, deadletters, drain, letters, signals
+from pipeline import crash, deadletters, drain, groups, letters, signals
 from pipeline.books import BookReader
 from pipeline.chain import OUTCOME, queue_of
 from pipeline.deadletters import By
 from pipeline.desk import Desk
+from pipeline.groups import Groups
 from pipeline.listen import Listener
 from pipeline.rabbit import SafeConsumer, connect, wakeup_message
 from pipeline.reconcile import Reconciler, ask
@@ -114,7 +114,7 @@ def signal_(house: House, desk: Desk, asked: Asked) -> None:
 def refuse_signal(house: House, desk: Desk, asked: Asked) -> None:
     with desk.store.unit() as unit:
         (strategy,) = store.signals.lock(unit, [row[0] for row in house.rows("select id from signal_strategies")]).values()
-    signals.note_refused(desk, strategy, new_id(), SignalsDisabled("breakout"))
+    signals.note_refused(desk, strategy, new_id(), "MALFORMED", "no quantity")
 
 
 def intake(house: House, desk: Desk, asked: Asked) -> None:
@@ -144,6 +144,18 @@ def dispatch(house: House, desk: Desk, asked: Asked) -> None:
     dispatcher = house.dispatcher(desk)
     dispatcher.pump("-")
     eventually(lambda: not dispatcher._busy)
+
+
+def decide(house: House, desk: Desk, asked: Asked) -> None:
+    Groups(desk).run()
+
+
+def fail_to_decide(house: House, desk: Desk, asked: Asked) -> None:
+    def decide(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("not today")
+
+    groups.decide = decide
+    Groups(desk).run()
 
 
 def outcome(house: House, desk: Desk, asked: Asked) -> None:
@@ -229,6 +241,8 @@ ACTS: dict[str, Callable[[House, Desk, Asked], None]] = {
     "intake": intake,
     "fail": fail,
     "dispatch": dispatch,
+    "decide": decide,
+    "fail to decide": fail_to_decide,
     "outcome": outcome,
     "reports": reports,
     "books": books,

@@ -11,7 +11,8 @@ from house import BROKER, FakeBroker, House, eventually, outcome_engine
 
 from pipeline import sweep
 from pipeline.books import BookReader
-from pipeline.chain import INTAKE
+from pipeline.chain import GROUPS, INTAKE
+from pipeline.groups import Groups
 from pipeline.intake_group import IntakeGroup
 from pipeline.reports import apply_due
 from pipeline.stage import Engine
@@ -30,6 +31,7 @@ SHIFTED: Mapping[str, tuple[str, ...]] = {
     "searches": ("asked_at", "proof_from", "next_at", "clean_at"),
     "reports": ("due_at", "received_at"),
     "claims": ("opened_at",),
+    "group_marks": ("due_at",),
     "strays": ("cancel_asked_at",),
 }
 
@@ -66,6 +68,7 @@ class Office:
             **{stage: lambda since, stage=stage: intake[stage].run(stage, since) for stage in INTAKE},
             "persist": lambda since: (outcome.run("persist", since), apply_due(self.desk)),
             "notify": lambda since: outcome.run("notify", since),
+            GROUPS: Groups(self.desk).run,
             f"dispatch.{BROKER}": self._send,
             f"reports.{BROKER}": lambda since: self.reader.read(),
         }

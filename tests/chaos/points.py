@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pipeline.chain import CHANGES, INTAKE, OUTCOME, all_stages
+from pipeline.chain import CHANGES, GROUPS, INTAKE, OUTCOME, all_stages
 
 ROOT = Path(__file__).parents[2]
 BROKERS = ("upstox", "zerodha")
@@ -49,7 +49,8 @@ def _names(argument: ast.expr, scope: tuple[str, ...], brokers: tuple[str, ...])
         suffix = "".join(str(part.value) for part in rest if isinstance(part, ast.Constant))
         # The engine runs the two groups; dispatch has a first step of its own.
         for stage in (*INTAKE, *CHANGES, *OUTCOME) if "Engine" in scope else all_stages(brokers):
-            yield stage + suffix
+            if stage != GROUPS:  # which puts its decisions off by itself
+                yield stage + suffix
     else:
         raise AssertionError(f"crash({ast.unparse(argument)}): a name that can't be read off the code")
 

@@ -142,6 +142,12 @@ def cleared(office: Office, mortal: Mortal, stage: str) -> None:
         office.house.run("update commands set stage = %s", stage)
 
 
+def held(office: Office, mortal: Mortal, stage: str) -> None:
+    """Both lines of a group wait for the word that they may be sent."""
+    office.house.accept(2, policy="ALL_OR_NONE", **PLACE)
+    intake_engine(office.desk, *STEPS).run("validate", "-")
+
+
 def cut_off(office: Office, mortal: Mortal, stage: str) -> None:
     """The broker has the order, its dispatcher died before it could write that down, and the lease is over."""
     cleared(office, mortal, "")
@@ -263,6 +269,8 @@ SCENES: dict[str, Scene] = {
     "intake.": Scene(nothing, "accept"),
     "signals.refused.": Scene(with_a_signal_strategy, "refuse a signal", sends=False),
     "signals.": Scene(nothing, "define signals", sends=False),
+    "groups.put_off.": Scene(held, "fail to decide"),
+    "groups.": Scene(held, "decide"),
     "dispatch.": Scene(cleared, "dispatch"),
     "broker.": Scene(cleared, "dispatch"),
     "persist.": Scene(handed_over, "outcome", "persist"),

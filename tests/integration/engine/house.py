@@ -315,6 +315,7 @@ class House:
         key: str | None = None,
         fingerprint: bytes = b"f" * 32,
         max_unsent_s: int | None = None,
+        policy: str | None = None,
         **terms: Any,
     ) -> Submission:
         line = {
@@ -328,7 +329,7 @@ class House:
             **terms,
         }
         orders_ = [{"correlationId": f"c{number}", **line} for number in range(lines)]
-        request = PlaceRequest.model_validate({"orders": orders_, "maxUnsentSec": max_unsent_s})
+        request = PlaceRequest.model_validate({"orders": orders_, "maxUnsentSec": max_unsent_s, "policy": policy})
         return Submission(self.user_id, self.user_id, key or new_id(), fingerprint, request)
 
     def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
