@@ -73,6 +73,15 @@ class ScheduledCancel(CancelRequest):
             yield Fault("/policy", "BAD_VALUE", "later, each order is cancelled for itself: BEST_EFFORT")
 
 
+def now_or_later(request: CancelRequest) -> CancelRequest:
+    """The request; without anything of a time, where it has none. Raises Malformed."""
+    if not isinstance(request, ScheduledCancel) or request.is_scheduled:
+        return request
+    if request.late_by_sec is not None:
+        raise Malformed((Fault("/lateBySec", "BAD_VALUE", "it goes with `at` or `atSessionEnd`"),))
+    return request.now()
+
+
 class Kind(StrEnum):
     CANCEL = "CANCEL"
     SQUARE_OFF = "SQUARE_OFF"  # the rest of one, once the orders that stood against it have ended

@@ -15,7 +15,21 @@ import falcon.asgi
 import orjson
 
 from domain.settings import Settings
-from ingress import brokers, changes, deadletters, health, intents, openapi, orders, pages, postbacks, preview, trades
+from ingress import (
+    brokers,
+    changes,
+    deadletters,
+    health,
+    intents,
+    openapi,
+    orders,
+    pages,
+    positions,
+    postbacks,
+    preview,
+    schedules,
+    trades,
+)
 from ingress.door import Check, Door
 from ingress.endpoint import Endpoint, refusal
 from ingress.operations import Operation
@@ -40,6 +54,10 @@ OPERATIONS: tuple[Operation, ...] = (
     orders.show_trades,
     trades.list_trades,
     brokers.list_brokers,
+    schedules.list_schedules,
+    schedules.show_schedule,
+    schedules.remove_schedule,
+    positions.square_off,
     deadletters.list_dead_letters,
     deadletters.explain_dead_letter,
     deadletters.requeue_dead_letter,

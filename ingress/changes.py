@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 from pydantic import TypeAdapter
@@ -13,13 +13,15 @@ from domain import cancels
 from domain.cancels import CancelAcceptance, CancelRequest, CancelSubmission
 from domain.errors import Busy, NotFound, NotModifiable, StaleVersion
 from domain.modifies import ModifyRequest, ModifySubmission
-from ingress import parameters, shape
+from domain.schedules import ScheduledCancel, now_or_later
+from ingress import parameters, schedules, shape
 from ingress.answers import ChangeIntent
 from ingress.change_forms import AcceptedCancel, AcceptedModify, MatchPage
 from ingress.door import Door, scope_of
 from ingress.intents import as_it_stands, path_of
 from ingress.operations import PLACES, Answer, Call, op
 from ingress.problems import Problem, problem_of
+from ingress.schedule_forms import CancelOrSchedule
 from ingress.wire import (
     BODY_MAX,
     JOB_MAX,
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from pipeline.desk import Desk
 
 TAG = "Modifying and cancelling"
-_MODIFY, _CANCEL = TypeAdapter(ModifyRequest), TypeAdapter(CancelRequest)
+_MODIFY, _CANCEL, _SCHEDULED = TypeAdapter(ModifyRequest), TypeAdapter(CancelRequest), TypeAdapter(ScheduledCancel)
 _T = TypeVar("_T")
 _KEY_PROBLEMS = (
     "IDEMPOTENCY_KEY_MISSING",
@@ -117,10 +119,10 @@ async def modify_order(door: Door, call: Call) -> Reply:
     tag=TAG,
     roles=PLACES,
     parameters=(parameters.IDEMPOTENCY_KEY, parameters.PREFER),
-    body=CancelRequest,
+    body=ScheduledCancel,
     body_example=CANCEL_EXAMPLE,
     answers={
-        202: Answer(description="Accepted and durable.", model=AcceptedCancel, headers=_HEADERS),
+        202: Answer(description="Accepted and durable; with a time, scheduled.", model=CancelOrSchedule, headers=_HEADERS),
         **_WAITED,
     },
     problems=(*_KEY_PROBLEMS, "SOFT_CANCEL_DISABLED"),
@@ -133,12 +135,17 @@ async def cancel_multi(door: Door, call: Call) -> Reply:
 
     HARD (the default) asks the broker now, and has settled when its book has told what came of it. SOFT marks the orders,
     and is carried out in its own time. A cancel is let in however much work waits.
+
+    With `at` or `atSessionEnd` nothing is cancelled now: the answer is a schedule (`/v2/schedules`), and its filter means
+    what it means when it is carried out.
     """
     request = call.request
     key = idempotency_key(request)
     wait_s = wait_preference(request.get_header("PREFER"), longest_s=parameters.WAIT_MAX_S)
-    wanted, canonical = await _read_cancel(call)
+    wanted, canonical = await _read_cancel(call, _SCHEDULED)
     fingerprint = shape.fingerprint("POST", "/v2/orders/multi/cancel", canonical)
+    if isinstance(wanted, ScheduledCancel):
+        return await schedules.schedule_cancel(door, call, wanted, key, fingerprint)
     return await _cancel(door, call, wanted, key, fingerprint, wait_s)
 
 
@@ -212,12 +219,15 @@ async def cancel_order(door: Door, call: Call) -> Reply:
     return await _cancel(door, call, CancelRequest(order_ids=(order_id,)), key, fingerprint, wait_s)
 
 
-async def _read_cancel(call: Call) -> tuple[CancelRequest, bytes]:
-    """Raises Problem and Malformed. A large body is read beside the event loop: other requests needn't wait for it."""
+async def _read_cancel(call: Call, form: TypeAdapter[Any] = _CANCEL) -> tuple[CancelRequest, bytes]:
+    """The request, a ScheduledCancel only where it is one. Raises Problem and Malformed.
+
+    A large body is read beside the event loop: other requests needn't wait for it.
+    """
 
     def read() -> tuple[CancelRequest, bytes]:
-        wanted, canonical = shape.read_change(body, _CANCEL)
-        return cancels.check(wanted), canonical
+        wanted, canonical = shape.read_change(body, form)
+        return cancels.check(now_or_later(wanted)), canonical
 
     body = await json_body(call.request, JOB_MAX)
     return await asyncio.to_thread(read) if len(body) > BODY_MAX else read()

@@ -37,7 +37,8 @@ def test_only_traders_and_admins_place():
     writes = {operation.name: operation.roles for operation in OPERATIONS if operation.method != "GET"}
     acts = ("requeue", "park", "unpark", "settle", "discard")
     operated = {name: OPERATES for name in (*(f"{act}_dead_letter" for act in acts), "drain_dead_letters")}
-    placing = ("place_multi", "preview_orders", "modify_order", "cancel_multi", "preview_cancel", "cancel_order")
+    placing = ["place_multi", "preview_orders", "modify_order", "cancel_multi", "preview_cancel", "cancel_order"]
+    placing += ["remove_schedule", "square_off"]
     # A postback is a hint, and changes nothing.
     assert writes == {**dict.fromkeys(placing, PLACES), "hear_postback": None, **operated}
     assert {Role.OPERATOR, Role.ADMIN} == OPERATES
