@@ -46,6 +46,7 @@ class Facts:
     totals: Mapping[str, Totals]  # of the candidates that are judged; locked, but for a preview
     able: Mapping[str, Sequence[Account]]  # by order id: all candidates, the preferred one first
     permits: Permits = field(default_factory=lambda: Permits({}))  # what the switches let through
+    defaults: Mapping[str, str] = field(default_factory=dict)  # by user: the broker that it has chosen as its default
     kept: dict[str, Any] = field(default_factory=dict)  # what a stage makes of these for the batch
 
 
@@ -87,11 +88,13 @@ class Judges:
         The switches are read in the unit, before `read_totals` locks the accounts; without one they don't count.
         """
         settings, directory, instruments = self._desk.settings(), self._desk.directory(), self._desk.instruments()
+        chosen = directory.user_settings
+        defaults = {user: own.default_broker for user, own in chosen.items() if own.default_broker is not None}
         choices, able, asked = {}, {}, []
         for order in orders:
             owned = directory.of_user.get(order.user_id, ())
             able[order.id] = found = candidates(
-                order, owned, self._capabilities, instruments.get(order.instrument), settings
+                order, owned, self._capabilities, instruments.get(order.instrument), settings, defaults.get(order.user_id)
             )
             if found:
                 # What a broker hasn't taken goes to another one; where all were asked, to the first again.
@@ -102,7 +105,7 @@ class Judges:
         totals = read_totals(sorted({account.id for account in choices.values()}))
         if unit is not None:
             look_at_positions(unit, permits, asked, now)
-        facts = Facts(now, settings, instruments, self._capabilities, choices, totals, able, permits)
+        facts = Facts(now, settings, instruments, self._capabilities, choices, totals, able, permits, defaults)
         for step in self._steps:
             if step.prepare is not None:
                 facts.kept[step.name] = step.prepare(facts)

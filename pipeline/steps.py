@@ -24,7 +24,7 @@ def judge_margin(order: Order, facts: Facts) -> Verdict:
 
 
 def judge_route(order: Order, facts: Facts) -> Verdict:
-    return route.decide(order, facts.choices[order.id], facts.now)
+    return route.decide(order, facts.choices[order.id], facts.now, facts.defaults.get(order.user_id))
 
 
 def undo_risk(order: Order, facts: Facts) -> None:

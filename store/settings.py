@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from domain.settings import Settings
-from store.json import dump
+from store import setting_documents
+from store.setting_documents import ADMIN
 from store.unit import Unit
 
 
@@ -19,13 +20,9 @@ def change(unit: Unit, name: str, value: object, *, by: str) -> Settings:
 
     Raises pydantic's ValidationError where the name or the value won't do; nothing is stored then.
     """
-    changed = _changed(unit) | {name: value}
-    settings = Settings.model_validate(changed)
-    unit.run(
-        "insert into settings (name, value, updated_by) values (%s, %s::jsonb, %s) on conflict (name) do update"
-        " set value = excluded.value, version = settings.version + 1, updated_at = now(), updated_by = excluded.updated_by",
-        (name, dump(settings.model_dump(mode="json")[name]), by),
-    )
+    setting_documents.lock(unit, ADMIN)
+    settings = Settings.model_validate(_changed(unit) | {name: value})
+    setting_documents.save(unit, ADMIN, {name: settings.model_dump(mode="json")[name]}, by=by)
     return settings
 
 

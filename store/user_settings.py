@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from domain.settings import UserSettings
-from store.json import dump
+from store import setting_documents
 from store.unit import Unit
 
 
@@ -18,11 +18,7 @@ def read_all(unit: Unit) -> dict[str, UserSettings]:
 
 def change(unit: Unit, user_id: str, name: str, value: object, *, by: str) -> UserSettings:
     """Change one of a user's settings. Raises pydantic's ValidationError where name or value won't do."""
+    setting_documents.lock(unit, user_id)
     settings = UserSettings.model_validate(read_all(unit).get(user_id, UserSettings()).model_dump() | {name: value})
-    unit.run(
-        "insert into user_settings (user_id, name, value, updated_by) values (%s, %s, %s::jsonb, %s)"
-        " on conflict (user_id, name) do update set value = excluded.value, version = user_settings.version + 1,"
-        " updated_at = now(), updated_by = excluded.updated_by",
-        (user_id, name, dump(settings.model_dump(mode="json")[name]), by),
-    )
+    setting_documents.save(unit, user_id, {name: settings.model_dump(mode="json")[name]}, by=by)
     return settings

@@ -41,7 +41,13 @@ ACCOUNTS = (
 )
 
 
-def chosen(able: dict[str, Capabilities] = ABLE, settings: Settings | None = None, **given: Any) -> list[str]:
+def chosen(
+    able: dict[str, Capabilities] = ABLE,
+    settings: Settings | None = None,
+    default_broker: str | None = None,
+    accounts: tuple[Account, ...] = ACCOUNTS,
+    **given: Any,
+) -> list[str]:
     terms: dict[str, Any] = {
         "id": "0190",
         "intent_id": "0190",
@@ -58,7 +64,8 @@ def chosen(able: dict[str, Capabilities] = ABLE, settings: Settings | None = Non
         "send_before": NOW + timedelta(minutes=2),
     }
     order = Order(**{**terms, **given})
-    return [account.id for account in candidates(order, ACCOUNTS, able, instrument("NSE:INFY"), settings or Settings())]
+    known = instrument("NSE:INFY")
+    return [one.id for one in candidates(order, accounts, able, known, settings or Settings(), default_broker)]
 
 
 def instrument(key: str) -> Instrument:
@@ -73,6 +80,24 @@ def test_the_strategys_broker_comes_before_the_fallback() -> None:
     settings = Settings(strategy_brokers={"momentum": "fyers"}, fallback_brokers=("upstox",))
 
     assert chosen(settings=settings, strategy="momentum") == ["ZR1", "FY1", "UP1", "UP2"]
+
+
+def test_the_broker_that_the_user_has_chosen_comes_first_in_place_of_the_account_that_was_marked() -> None:
+    settings = Settings(strategy_brokers={"momentum": "zerodha"}, fallback_brokers=("zerodha",))
+
+    assert chosen(default_broker="upstox") == ["UP1", "UP2", "ZR1"]
+    assert chosen(default_broker="fyers", settings=settings, strategy="momentum") == ["FY1", "ZR1"]
+    assert chosen(default_broker="fyers", wanted_broker="zerodha") == ["ZR1"]
+
+
+def test_of_a_chosen_brokers_accounts_the_marked_one_comes_first() -> None:
+    marked = (an_account("UP2", "upstox", is_default=True), an_account("UP1", "upstox"))
+
+    assert chosen(default_broker="upstox", accounts=marked) == ["UP2", "UP1"]
+
+
+def test_a_chosen_broker_without_an_account_leaves_it_to_the_strategy_and_the_fallback() -> None:
+    assert chosen(default_broker="dhan") == ["UP1", "UP2", "ZR1"]
 
 
 @pytest.mark.parametrize(
