@@ -39,13 +39,27 @@ class Client:
         )
 
     def place(self, request: Json, idempotency_key: str) -> Placed:
-        answer = self._send("POST", "/v2/orders/multi", json=request, headers={"Idempotency-Key": idempotency_key})
-        replayed = answer.headers.get("Idempotency-Replayed", "").lower() == "true"
-        return Placed(_document(answer), replayed)
+        return self._write("POST", "/v2/orders/multi", request, idempotency_key)
 
-    def intent(self, intent_id: str, *, wait_s: int = 0) -> Json:
-        """The intent with its lines; with `wait_s`, as soon as all are settled or that time is over."""
-        return self._get(f"/v2/intents/{quote(intent_id, safe='')}", {"wait": wait_s or None}, patience_s=wait_s)
+    def modify(self, order_id: str, version: int, terms: Json, idempotency_key: str) -> Placed:
+        path = f"/v3/orders/{quote(order_id, safe='')}"
+        return self._write("PUT", path, terms, idempotency_key, {"If-Match": f'"{version}"'})
+
+    def cancel(self, request: Json, idempotency_key: str) -> Placed:
+        return self._write("POST", "/v2/orders/multi/cancel", request, idempotency_key)
+
+    def cancellable(self, request: Json, *, limit: int, after: str | None = None) -> Json:
+        """What a cancel would reach now: `matched`, and a page of its orders. Nothing is stored."""
+        query = _told({"limit": limit, "after": after})
+        return _document(self._send("POST", "/v2/orders/multi/cancel/preview", json=request, params=query))
+
+    def intent(self, intent_id: str, *, wait_s: int = 0, limit: int | None = None, after: str | None = None) -> Json:
+        """The intent with its lines; with `wait_s`, as soon as all are settled or that time is over.
+
+        Of one that modifies or cancels: a page of at most `limit` lines, from after that cursor on.
+        """
+        query = {"wait": wait_s or None, "limit": limit, "after": after}
+        return self._get(f"/v2/intents/{quote(intent_id, safe='')}", query, patience_s=wait_s)
 
     def order(self, order_id: str) -> Json:
         return self._get(f"/v2/orders/{quote(order_id, safe='')}")
@@ -77,9 +91,16 @@ class Client:
     def close(self) -> None:
         self._http.close()
 
+    def _write(
+        self, method: str, path: str, document: Json, idempotency_key: str, headers: Mapping[str, str] | None = None
+    ) -> Placed:
+        own = {"Idempotency-Key": idempotency_key, **(headers or {})}
+        answer = self._send(method, path, json=document, headers=own)
+        replayed = answer.headers.get("Idempotency-Replayed", "").lower() == "true"
+        return Placed(_document(answer), replayed)
+
     def _get(self, path: str, query: Mapping[str, object] | None = None, *, patience_s: int = 0) -> Json:
-        wanted = {name: str(value) for name, value in (query or {}).items() if value is not None}
-        return _document(self._send("GET", path, params=wanted, patience_s=patience_s))
+        return _document(self._send("GET", path, params=_told(query), patience_s=patience_s))
 
     def _send(self, method: str, path: str, *, patience_s: int = 0, **request: Any) -> httpx2.Response:
         timeout = httpx2.Timeout(connect=5.0, write=10.0, read=20.0 + patience_s, pool=5.0)
@@ -97,6 +118,10 @@ class Client:
         if problem is not None:
             raise problem
         raise Lost(f"{self.base_url} answered {answer.status_code} without saying why")
+
+
+def _told(query: Mapping[str, object] | None) -> dict[str, str]:
+    return {name: str(value) for name, value in (query or {}).items() if value is not None}
 
 
 def _document(answer: httpx2.Response) -> Json:

@@ -83,18 +83,30 @@ def place_multi(
 def submit(
     client: Client, request: Json, key: str, *, say: Say, again: str = "", pause: Callable[[float], None] = time.sleep
 ) -> Placed:
-    """Hand the request in, trying again with the same key while that may help.
+    """Hand the orders in. Raises as `hand_in`."""
+    return hand_in(lambda: client.place(request, key), say=say, again=again, pause=pause)
+
+
+def hand_in(
+    send: Callable[[], Placed],
+    *,
+    say: Say,
+    again: str = "",
+    what: str = "the orders",
+    pause: Callable[[float], None] = time.sleep,
+) -> Placed:
+    """Hand a request in, trying again with the same key while that may help. `again` is the command that finds out.
 
     Raises:
         NotReached: no try reached the coordinator, so nothing was stored.
-        Failed: a try may have reached it, and it can't be learned now whether it took the orders.
+        Failed: a try may have reached it, and it can't be learned now whether it took the request.
         Problem: the coordinator refuses.
     """
     heard = False
     for tried in range(len(PAUSES_S) + 1):
         pause_s = PAUSES_S[tried] if tried < len(PAUSES_S) else None
         try:
-            return client.place(request, key)
+            return send()
         except NotReached as error:
             if not heard and (pause_s is None or tried >= PAUSES_UNHEARD):
                 raise
@@ -113,7 +125,7 @@ def submit(
         if pause_s is not None:
             say(f"{why}; trying again with the same key in {pause_s:g} s")
             pause(pause_s)
-    mend = f"It isn't known whether the coordinator took the orders. Find out, without placing twice:\n{again}"
+    mend = f"It isn't known whether the coordinator took {what}. Find out, without doing it twice:\n{again}"
     raise Failed(Exit.NOT_KNOWN, why, mend=mend, code="OUTCOME_NOT_KNOWN")
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from ops.answers import Json
+from ops.changeshow import show_changes
+from ops.changewatch import stream_changes, watch_changes, whole
 from ops.exits import Exit, Failed
 from ops.grid import Column, grid
 from ops.placing import end_of, show_intent, watch
@@ -42,12 +44,16 @@ def intent_show(intent_id: str, /, *, options: Options = DEFAULTS) -> Exit:
         intent_id: its id.
     """
     with session(options) as here:
-        show_intent(here, here.client.intent(intent_id))
+        intent = here.client.intent(intent_id)
+        if places(intent):
+            show_intent(here, intent)
+        else:
+            show_changes(here, whole(here.client, intent_id) if options.json else intent)
         return Exit.OK
 
 
 def intent_watch(intent_id: str, /, *, timeout: float = 600.0, options: Options = DEFAULTS) -> Exit:
-    """Follow an intent until its lines are settled; exits as place-multi does. With --json, a document per change.
+    """Follow an intent until its lines are settled; exits as the command that made it. With --json, a document per change.
 
     Args:
         intent_id: its id.
@@ -55,6 +61,10 @@ def intent_watch(intent_id: str, /, *, timeout: float = 600.0, options: Options 
     """
     with session(options) as here:
         intent = here.client.intent(intent_id)
+        if not places(intent):
+            if options.json:
+                return stream_changes(here, intent_id, timeout_s=timeout)
+            return watch_changes(here, intent, timeout_s=timeout)
         if not options.json:
             return watch(here, intent, timeout_s=timeout)
         return end_of(here, follow(here.client, intent, StreamProgress(here.screen), timeout_s=timeout))
@@ -182,6 +192,11 @@ def version(*, options: Options = DEFAULTS) -> Exit:
         return Exit.OK
 
 
+def places(intent: Json) -> bool:
+    """Whether an intent's lines are orders that it places, or changes of orders."""
+    return intent.get("kind") in (None, "PLACE")
+
+
 def find_order_id(client: Client, text: str) -> str:
     """The full id of an order given by its id or by the end of it, among the caller's recent orders.
 
@@ -228,6 +243,7 @@ def _order_in_words(order: Json) -> list[Text]:
         "filled": filled,
         "where": " ".join(str(order[name]) for name in ("broker", "account", "brokerOrderId") if order.get(name)),
         "work": " ".join(str(work[name]) for name in ("stage", "state") if work.get(name)),
+        "changing": ", ".join(_changing(change) for change in order.get("changes") or []),
         "reason": reason(order),
         "tag": order.get("tag"),
         "strategy": order.get("strategy"),
@@ -236,6 +252,13 @@ def _order_in_words(order: Json) -> list[Text]:
         "changed": moment(order.get("updatedAt")),
     }
     return [Text.assemble((f"{name:<10}", "bold"), _plain(value)) for name, value in facts.items() if _plain(value)]
+
+
+def _changing(change: Json) -> str:
+    """ "CANCEL in cancel (READY), told ACCEPTED, intent 0197…"."""
+    work = change.get("work") or {}
+    told = f", told {change['told']}" if change.get("told") else ""
+    return f"{change.get('kind')} in {work.get('stage')} ({work.get('state')}){told}, intent {change.get('intentId')}"
 
 
 def _upper(word: str | None) -> str | None:

@@ -36,6 +36,8 @@ MENDS = {
     "NOT_AUTHENTICATED": "Check the key: TRADER_KEY, `trader profile list`, or start the stack again.",
     "NOT_ALLOWED": "Use a key whose role allows this.",
     "IDEMPOTENCY_KEY_REUSED": "This key belongs to another request. Leave --idempotency-key out to make a new one.",
+    "STALE_VERSION": "It was changed in the meantime. Look at it, then decide: trader order show ID",
+    "SOFT_CANCEL_DISABLED": "Ask for it with --mode hard.",
     "OVERLOADED": "Nothing was stored. Try again in a moment, with the same key if you like.",
     "RATE_LIMITED": "Nothing was stored. Try again in a moment, with the same key if you like.",
     "STORE_UNAVAILABLE": "The coordinator's database is away; operators: coordinator doctor",

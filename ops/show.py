@@ -32,6 +32,8 @@ STATE_STYLE = {
     "DONE": "green",
     "PARTIAL": "yellow",
     "RUNNING": "blue",
+    "MARKED": "magenta",
+    "NONE": "red",
 }
 
 # What an order shows, by column.

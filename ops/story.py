@@ -41,6 +41,10 @@ SENTENCES = {
     "EXPIRED": "the day ended first",
     "STUCK": "its stage gave up; an operator must look",
     "REQUEUED": "sent back to its stage",
+    "CANCEL_REQUESTED": "its cancel was asked for",
+    "MODIFYING": "new terms are about to be asked for at {broker}",
+    "MODIFIED": "{broker}'s book shows the new terms",
+    "MODIFY_REFUSED": "the new terms were not taken; it goes on as it was",
     "SETTLED": "settled by hand: what follows is an operator's word",
 }
 SOURCELESS = ("UNKNOWN", "NOT_SENT")  # that an answer is missing isn't told by anybody
@@ -78,6 +82,7 @@ CALL_COLUMNS = (
     Column("#", lambda call: str(call.get("number")), right=True),
     Column("began (IST)", lambda call: clock(call.get("startedAt")), keep=6),
     Column("took", lambda call: _took(call), keep=7, right=True),
+    Column("kind", lambda call: "" if call.get("kind") == "PLACE" else str(call.get("kind") or ""), keep=6),
     Column("at", lambda call: str(call.get("broker") or ""), keep=5),
     Column("account", lambda call: str(call.get("account") or ""), keep=2),
     Column("lines", lambda call: str(call.get("lines") or ""), keep=1, right=True),

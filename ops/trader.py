@@ -6,22 +6,26 @@ import sys
 
 from cyclopts import App
 
-from ops import placing, profile_commands, reading
+from ops import cancelling, modifying, placing, profile_commands, reading
 from ops.commandline import offer_completion, run
 
 HELP = (
     "Place orders at your brokers, and see what became of them.\n\n"
     "The coordinator is found by --profile, else by TRADER_URL and TRADER_KEY, else by `trader profile use`, else it is"
     " the stack that runs in this folder.\n\n"
-    "Exit codes: 0 ok, 1 error, 2 usage, 3 some lines rejected, 4 all rejected, 5 outcome not known yet, 7 unreachable."
+    "Exit codes: 0 ok, 1 error, 2 usage, 3 some lines rejected (or not cancelled), 4 all of them, 5 outcome not known yet,"
+    " 7 unreachable."
 )
 
 
 def commands() -> App:
     """The tree of commands; the HTTP library is imported only when one of them is called."""
     app = App(name="trader", help=HELP, help_format="plaintext", version_flags=())
-    order = App(name="order", help="Place orders, and look at one.", version_flags=())
+    order = App(name="order", help="Place, modify and cancel orders, and look at one.", version_flags=())
     order.command(placing.place_multi, name="place-multi")
+    order.command(modifying.order_modify, name="modify")
+    order.command(cancelling.order_cancel, name="cancel")
+    order.command(cancelling.cancel_multi, name="cancel-multi")
     order.command(reading.order_show, name="show")
     order.command(reading.order_explain, name="explain")
     order.command(reading.order_trades, name="trades")

@@ -103,6 +103,9 @@ class FakeCoordinator:
             def do_POST(self) -> None:
                 fake.post(self)
 
+            def do_PUT(self) -> None:
+                fake.put(self)
+
             def do_GET(self) -> None:
                 fake.get(self)
 
@@ -125,6 +128,9 @@ class FakeCoordinator:
         self._thread.join()
 
     # -- writes
+
+    def put(self, http: BaseHTTPRequestHandler) -> None:
+        answer(http, 405, problem(405, "METHOD_NOT_ALLOWED", "`Allow` names this path's methods"))
 
     def post(self, http: BaseHTTPRequestHandler) -> None:
         request = json.loads(http.rfile.read(int(http.headers["Content-Length"])))
