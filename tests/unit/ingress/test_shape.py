@@ -106,6 +106,35 @@ def test_a_repeated_correlation_id_is_named_where_it_repeats():
     assert faults_of(a_line(), a_line(correlationId="other"), a_line()) == [("/orders/2/correlationId", "REPEATED")]
 
 
+def test_after_names_an_earlier_line():
+    legs = [a_line(), a_line(correlationId="leg-2", after="leg-1"), a_line(correlationId="leg-3", after="leg-1")]
+
+    assert [line.after for line in read(*legs)[0].orders] == [None, "leg-1", "leg-1"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "faults"),
+    [
+        (None, "nobody", [("/orders/1/after", "NO_SUCH_LINE")]),
+        (None, "leg-2", [("/orders/1/after", "ITSELF")]),
+        ("leg-2", None, [("/orders/0/after", "LATER_LINE")]),
+        ("leg-2", "leg-1", [("/orders/0/after", "CYCLE")]),
+        ("leg-1", "nobody", [("/orders/0/after", "ITSELF"), ("/orders/1/after", "NO_SUCH_LINE")]),
+        (None, 0, [("/orders/1/after", "NOT_A_STRING")]),
+        (None, "", [("/orders/1/after", "TOO_SHORT")]),
+    ],
+)
+def test_an_after_that_leads_nowhere_is_told_where_it_stands(first, second, faults):
+    assert faults_of(a_line(after=first), a_line(correlationId="leg-2", after=second)) == faults
+
+
+def test_a_policy_is_one_of_three_or_left_out():
+    assert read(a_line())[0].policy is None
+    assert read(a_line(), policy="FAIL_FAST")[0].policy == "FAIL_FAST"
+    assert faults_of(a_line(), policy="MOST") == [("/policy", "NOT_ONE_OF")]
+    assert read(a_line(), policy="ALL_OR_NONE")[1] != read(a_line())[1]  # another request, by its fingerprint
+
+
 def test_only_the_first_faults_of_very_many_are_told():
     assert len(faults_of(*(a_line(quantity=0) for _ in range(200)))) == 50
 
