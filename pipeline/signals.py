@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from domain.errors import CoordinatorError, NotFound
+from domain.errors import NotFound
 from domain.guards import SignalStatus
 from domain.ids import new_id
 from domain.signals import SignalForm
@@ -24,6 +24,7 @@ from store.sealing import seal, unseal
 from store.signals import Delivery, Strategy
 from store.unit import Unit
 
+WORDS_MAX = 1_000
 Answer = dict[str, Any]
 
 
@@ -91,15 +92,15 @@ def find(desk: Desk, user: str, name: str, presented: str | None) -> Strategy | 
     return found if is_right else None
 
 
-def note_refused(desk: Desk, strategy: Strategy, signal_id: str, error: CoordinatorError) -> None:
+def note_refused(desk: Desk, strategy: Strategy, signal_id: str, code: str, words: str) -> None:
     """Write down a delivery that didn't get as far as the intake, for its user to see."""
     delivery = Delivery(
         id=signal_id,
         strategy_id=strategy.id,
         at=desk.now(),
         status=SignalStatus.REFUSED,
-        reason_code=error.code,
-        reason=str(error)[:1000],
+        reason_code=code,
+        reason=words[:WORDS_MAX],
     )
     with desk.store.unit() as unit:
         signals.note(unit, delivery)

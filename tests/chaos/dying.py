@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -22,10 +23,12 @@ from domain.guards import Guard
 from domain.ids import new_id
 from domain.intents import PlaceRequest, Submission
 from domain.orders import Order
+from domain.schedules import ScheduledCancel
 from domain.signals import SignalForm, digest_of, order_of
+from domain.squareoff import SquareOff
 from domain.verdicts import Verdict
 from ops import clock
-from pipeline import crash, deadletters, drain, groups, letters, signals
+from pipeline import crash, deadletters, drain, groups, letters, schedules, signals, squareoff
 from pipeline.books import BookReader
 from pipeline.chain import OUTCOME, queue_of
 from pipeline.deadletters import By
@@ -233,6 +236,30 @@ def ask_(house: House, desk: Desk, asked: Asked) -> None:
     ask(desk, ["FK0001"])
 
 
+def schedule(house: House, desk: Desk, asked: Asked) -> None:
+    """A cancel in an hour, of orders that nobody has."""
+    when = (desk.now() + timedelta(hours=1)).isoformat(timespec="seconds")
+    wanted = ScheduledCancel.model_validate({"filter": {"tag": "nobody's"}, "at": when})
+    schedules.accept(desk, _asked(house), wanted)
+
+
+def begin_schedules(house: House, desk: Desk, asked: Asked) -> None:
+    schedules.Schedules(desk).fire_due()
+
+
+def unschedule(house: House, desk: Desk, asked: Asked) -> None:
+    for (schedule_id,) in house.rows("select id from schedules where state = 'PENDING'"):
+        schedules.remove(desk, squareoff.Asked(house.user_id, house.user_id, f"{KEY} too", b"x"), schedule_id)
+
+
+def square_off(house: House, desk: Desk, asked: Asked) -> None:
+    squareoff.accept(desk, _asked(house), SquareOff(all=True))
+
+
+def _asked(house: House) -> squareoff.Asked:
+    return squareoff.Asked(house.user_id, house.user_id, KEY, b"x")
+
+
 ACTS: dict[str, Callable[[House, Desk, Asked], None]] = {
     "accept": accept,
     "define signals": define_signals,
@@ -258,6 +285,10 @@ ACTS: dict[str, Callable[[House, Desk, Asked], None]] = {
     "leave streams": leave_streams,
     "compare": compare,
     "ask": ask_,
+    "schedule": schedule,
+    "begin schedules": begin_schedules,
+    "unschedule": unschedule,
+    "square off": square_off,
 }
 
 
