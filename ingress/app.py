@@ -28,6 +28,7 @@ from ingress import (
     postbacks,
     preview,
     schedules,
+    signals,
     trades,
 )
 from ingress.door import Check, Door
@@ -66,6 +67,13 @@ OPERATIONS: tuple[Operation, ...] = (
     deadletters.settle_dead_letter,
     deadletters.discard_dead_letter,
     deadletters.drain_dead_letters,
+    signals.list_signals,
+    signals.show_signal,
+    signals.define_signal,
+    signals.rotate_signal,
+    signals.remove_signal,
+    signals.list_received,
+    signals.hear_signal,
     postbacks.hear_postback,
     health.livez,
     health.readyz,
