@@ -234,6 +234,29 @@ def with_a_signal_strategy(office: Office, mortal: Mortal, stage: str) -> None:
     assert mortal("define signals") == 0
 
 
+def scheduled(office: Office, mortal: Mortal, stage: str) -> None:
+    assert mortal("schedule") == 0
+    if stage:
+        office.house.run("update schedules set due_at = now()")
+
+
+def with_a_position(office: Office, mortal: Mortal, stage: str) -> None:
+    """Something was bought, by an order that is of no concern here."""
+    order_id = new_id()
+    office.house.run(
+        "insert into orders (id, intent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type,"
+        " validity, broker_tag, state, last_seq, version, filled_quantity, accepted_at, send_before, updated_at, account_id, broker)"
+        " values (%s, %s, 0, 'bought', %s, 'NSE:INFY', 'BUY', 5, 'MIS', 'MARKET', 'DAY', 'BOUGHT', 'FILLED', 0, 1, 5, now(), now(),"
+        " now(), 'FK0001', %s)",
+        order_id, order_id, office.house.user_id, BROKER,
+    )  # fmt: skip
+    office.house.run(
+        "insert into trades (order_id, exchange, trade_id, user_id, broker, account_id, instrument, side, quantity, price, at)"
+        " values (%s, 'NSE', 't1', %s, %s, 'FK0001', 'NSE:INFY', 'BUY', 5, 1121, now())",
+        order_id, office.house.user_id, BROKER,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Scene:
     """How a worker gets to a crash point."""
@@ -299,6 +322,10 @@ SCENES: dict[str, Scene] = {
     "drain.": Scene(buried, "drain", needs_queue=True),
     "wakeups.before_ack": Scene(nothing, "consume", needs_queue=True, sends=False),
     "wakeups.": Scene(nothing, "wake", needs_queue=True, sends=False),
+    "schedules.accept.": Scene(nothing, "schedule", sends=False),
+    "schedules.remove.": Scene(scheduled, "unschedule", sends=False),
+    "schedules.": Scene(scheduled, "begin schedules", "due", sends=False),
+    "squareoff.": Scene(with_a_position, "square off"),
     "clock.partitions.": Scene(nothing, "partitions", sends=False),
 }
 
@@ -323,6 +350,7 @@ def test_a_death_at(point: str, office: Office, mortal: Mortal, cleaner: psycopg
 def clear_away(office: Office, point: str, cleaner: psycopg.Connection) -> None:
     """What the scene itself put there, and what an operator does."""
     cleaner.execute("delete from reports where body::text = '{}'")
+    cleaner.execute("with bought as (delete from orders where broker_tag = 'BOUGHT') delete from trades where trade_id = 't1'")
     del office.truth.taken[len(office.house.rows("select 1 from orders where broker_tag = any(%s)", _tags(office))) :]
     office.house.run("update accounts set session = 'ALIVE'")
     for stage in ("dispatch.upstox", "dispatch.zerodha"):
