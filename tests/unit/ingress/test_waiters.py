@@ -12,15 +12,19 @@ from redis.exceptions import ConnectionError as RedisGone
 from domain.errors import StoreAway
 from ingress import waiters as module
 from ingress.waiters import Waiters
+from readmodel import changes
 
 
 class FakeReader:
     def __init__(self) -> None:
         self.states: dict[str, str] = {}
+        self.open_yet: set[str] = set()  # intents that change orders, and aren't through
         self.questions: list[list[str]] = []
         self.away = False
 
-    async def ask(self, _question, order_ids):
+    async def ask(self, question, order_ids):
+        if question is changes.waited_for:
+            return self.open_yet & set(order_ids)
         self.questions.append(list(order_ids))
         if self.away:
             raise StoreAway("gone")
@@ -199,5 +203,25 @@ def test_a_database_that_is_away_is_asked_again(monkeypatch):
         await soon(lambda: len(reader.questions) >= 2)
         reader.away, reader.states["a"] = False, "OPEN"
         await task
+
+    waiting(scenario)
+
+
+def test_an_intent_that_changes_orders_is_waited_for_beside_one_that_places(monkeypatch):
+    monkeypatch.setattr(module, "REREAD_S", 30.0)
+
+    async def scenario(waiters, reader, redis):
+        reader.open_yet = {"c1"}
+        places = asyncio.create_task(waiters.until_settled("i1", ["a"], 20))
+        changes = asyncio.create_task(waiters.until_settled("c1", None, 20))
+        await soon(lambda: waiters.count == 2)
+        reader.states["a"] = "OPEN"
+        redis.tell("i1", "c1")
+        await places
+        assert not changes.done()
+        reader.open_yet = set()
+        redis.tell("c1")
+        await changes
+        assert waiters._watches == {}
 
     waiting(scenario)

@@ -9,7 +9,16 @@ import pytest
 from domain.errors import Overloaded
 from ingress import wire
 from ingress.problems import Problem, problem_of
-from ingress.wire import BODY_MAX, Request, is_json, problem_reply, refused_for_now, wait_preference
+from ingress.wire import (
+    BODY_MAX,
+    JOB_MAX,
+    Request,
+    is_json,
+    problem_reply,
+    refused_for_now,
+    version_matched,
+    wait_preference,
+)
 
 
 def a_request(*chunks: bytes, cut: bool = False, headers: dict[str, str] | None = None) -> tuple[Request, list]:
@@ -48,6 +57,39 @@ def test_a_body_in_one_piece_and_in_many():
 def test_a_body_may_be_as_large_as_the_limit():
     assert len(body_of(b"x" * BODY_MAX)) == BODY_MAX
     assert len(body_of(b"x" * (BODY_MAX - 1), b"x")) == BODY_MAX
+
+
+def test_what_may_name_ten_thousand_orders_may_be_larger():
+    assert len(asyncio.run(a_request(b"x" * BODY_MAX, b"x")[0].body(JOB_MAX))) == BODY_MAX + 1
+    with pytest.raises(Problem) as refused:
+        asyncio.run(a_request(b"x" * JOB_MAX, b"x")[0].body(JOB_MAX))
+    assert (refused.value.code, str(JOB_MAX) in refused.value.detail) == ("BODY_TOO_LARGE", True)
+
+
+@pytest.mark.parametrize("given", ['"3"', "3", ' "3" '])
+def test_a_version_is_matched_as_an_etag_has_it_or_plain(given):
+    assert version_matched(a_request(headers={"If-Match": given})[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        (None, "PRECONDITION_REQUIRED"),
+        (" ", "PRECONDITION_REQUIRED"),
+        ("*", "BAD_PARAMETER"),
+        ('W/"3"', "BAD_PARAMETER"),
+        ('"3", "4"', "BAD_PARAMETER"),
+        ("\u0663", "BAD_PARAMETER"),
+        ("9" * 20, "BAD_PARAMETER"),
+    ],
+)
+def test_any_other_if_match_is_refused(given, code):
+    headers = {} if given is None else {"If-Match": given}
+    request, _ = a_request()
+    request.get_header = lambda name, *_: headers.get("If-Match")
+    with pytest.raises(Problem) as refused:
+        version_matched(request)
+    assert refused.value.code == code
 
 
 @pytest.mark.parametrize("chunks", [(b"x" * (BODY_MAX + 1),), (b"x" * BODY_MAX, b"x"), (b"x" * 40_000,) * 260])
