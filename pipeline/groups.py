@@ -18,19 +18,24 @@ from domain.lifecycle import UNSENT, OrderState
 from domain.orders import Order
 from pipeline.batch import Batch
 from pipeline.chain import GROUPS
+from pipeline.claims import forget_claim, open_claim
 from pipeline.clearing import send_on
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.stage import Policy, announce, give_up
 from store import groups, orders
 from store.groups import Claimed, Group
-from store.unit import is_passing
+from store.unit import Unit, is_passing
 
 log = logging.getLogger(__name__)
 
 INTENTS_MAX = 50  # in one transaction
 ROUNDS_MAX = 200
 POLICY = Policy(10, (200, 10_000))
+
+
+class _Suspicious(Exception):
+    """Among them is a line that was in the hands of a worker that died: each group is taken alone."""
 
 
 class Groups:
@@ -61,6 +66,8 @@ class Groups:
             return self._decide(due)
         except StoreAway:
             raise
+        except _Suspicious:
+            return sum(self._alone(intent_id) for intent_id in due)
         except Exception as error:  # noqa: BLE001 - nobody can say for whose sake
             log.warning("decisions on %d groups failed, each is tried alone: %s", len(due), error)
             return sum(self._alone(intent_id) for intent_id in due)
@@ -81,32 +88,45 @@ class Groups:
     def _decide(self, due: Sequence[str]) -> int:
         """One transaction: lock, read, decide, record."""
         batch = Batch(at=self._desk.now(), marks_groups=False)
-        with self._desk.store.unit() as unit:
-            claimed = groups.claim(unit, due)
-            if not claimed:
-                return 0  # others are at work on them, and look again before they stop
-            held = groups.lock_held(unit, [id_ for group in claimed for id_ in group.order_ids])
-            locked = orders.lock(unit, [command.order_id for command in held]) if held else {}
-            for command in held:
-                batch.hold(locked[command.order_id])
-                if locked[command.order_id].state not in UNSENT:  # its broker's book has shown it all the same
-                    command.finish("notify", batch.at)
-                    batch.commands.append(command)
-            concerned = {order.intent_id for order in locked.values()}
-            ids = [id_ for group in claimed if group.intent_id in concerned for id_ in group.order_ids]
-            found = groups.read(unit, ids) if ids else {}
-            commands = {command.order_id: command for command in held}
-            let_go = []
-            for group in claimed:
-                if group.intent_id in found and self._apply(group, found[group.intent_id], commands, locked, batch):
-                    let_go.append(group.intent_id)
-            if let_go:
-                groups.note_release(unit, let_go, batch.at)
-            batch.record(unit)
-            crash("groups.before_commit")
+        claim_id: int | None = None
+        try:
+            with self._desk.store.unit() as unit:
+                claimed = groups.claim(unit, due)
+                if not claimed:
+                    return 0  # others are at work on them, and look again before they stop
+                held = groups.lock_held(unit, [id_ for group in claimed for id_ in group.order_ids])
+                if held:
+                    if len(claimed) > 1 and any(command.deaths for command in held):
+                        raise _Suspicious
+                    claim_id = open_claim(self._desk, GROUPS, held)
+                    crash("groups.after_claim")
+                    self._decide_on(unit, claimed, held, batch)
+                batch.record(unit, claim_id)
+                crash("groups.before_commit")
+        except BaseException:
+            forget_claim(self._desk, claim_id)
+            raise
         crash("groups.after_commit")
         announce(self._desk, batch)
         return len(claimed)
+
+    def _decide_on(self, unit: Unit, claimed: Sequence[Claimed], held: Sequence[Command], batch: Batch) -> None:
+        locked = orders.lock(unit, [command.order_id for command in held])
+        for command in held:
+            batch.hold(locked[command.order_id])
+            if locked[command.order_id].state not in UNSENT:  # its broker's book has shown it all the same
+                command.finish("notify", batch.at)
+                batch.commands.append(command)
+        concerned = {order.intent_id for order in locked.values()}
+        found = groups.read(unit, [id_ for group in claimed if group.intent_id in concerned for id_ in group.order_ids])
+        commands = {command.order_id: command for command in held}
+        let_go = [
+            group.intent_id
+            for group in claimed
+            if group.intent_id in found and self._apply(group, found[group.intent_id], commands, locked, batch)
+        ]
+        if let_go:
+            groups.note_release(unit, let_go, batch.at)
 
     def _apply(
         self, claimed: Claimed, group: Group, commands: dict[str, Command], locked: dict[str, Order], batch: Batch
@@ -179,8 +199,9 @@ def _end(command: Command, order: Order, state: OrderState, code: str, reason: s
 
 
 def _wait(command: Command, order: Order, why: str, batch: Batch) -> None:
-    if (command.state, command.due_at, command.error) == (CommandState.HELD, order.send_before, why):
+    told = command.state, command.due_at, command.error, command.deaths
+    if told == (CommandState.HELD, order.send_before, why, 0):
         return
-    command.state, command.due_at, command.error = CommandState.HELD, order.send_before, why
+    command.state, command.due_at, command.error, command.deaths = CommandState.HELD, order.send_before, why, 0
     batch.commands.append(command)
     batch.news.add(order.intent_id)

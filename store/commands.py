@@ -12,6 +12,7 @@ from store.unit import Unit, array, text_array
 _COLUMNS = "order_id, seq, kind, stage, state, due_at, lease_until, attempts, deaths, fence, error"
 _KINDS = {member.value: member for member in CommandKind}
 _STATES = {member.value: member for member in CommandState}
+_CLAIMED = frozenset({CommandState.READY, CommandState.HELD})  # as long as nothing came of a claim
 
 _CLAIM = f"""
 select {_COLUMNS} from commands
@@ -299,7 +300,7 @@ def count_death(
     all_of_them = unit.rows(f"select count(*) from commands where {which}", (array(order_ids),))[0][0]  # noqa: S608
     if len(rows) < all_of_them or not unit.run("delete from claims where id = %s", (claim_id,)):
         return None
-    dead = [command for row in rows if (command := _command(row)).stage == stage and command.state == "READY"]
+    dead = [command for row in rows if (command := _command(row)).stage == stage and command.state in _CLAIMED]
     for command in dead:
         command.deaths += 1
     if dead:

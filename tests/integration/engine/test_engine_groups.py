@@ -540,6 +540,39 @@ def leg_named(name: str) -> dict[str, Any]:
     return {"correlationId": name}
 
 
+def test_lines_whose_workers_died_are_decided_on_alone_and_are_an_operators_in_the_end(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = Sweep(room.desk)
+    monkeypatch.setattr(sweep._queue, "depth", lambda queue: (0, 1))
+    room.accept({}, leg("a"))
+    waiting = list(room.ids)
+    room.accept(*plain(2), policy="ALL_OR_NONE")
+    room.judge()
+
+    def die(order_ids: list[str]) -> None:
+        room.house.run(
+            "insert into claims (worker, stage, order_ids, opened_at) values ('dead', 'groups', %s::uuid[],"
+            " now() - interval '5 s')",
+            order_ids,
+        )
+        sweep._find_dead_workers()
+
+    die([waiting[1], *room.ids])
+    assert [room.house.command(order_id).deaths for order_id in (waiting[1], *room.ids)] == [1, 1, 1]
+    room.decide()
+    assert room.states == ["RECEIVED", "RECEIVED"]
+    assert room.house.command(waiting[1]).deaths == 0  # a decision was made on it, and nobody died
+
+    for _ in range(4):
+        die([waiting[1]])
+    command = room.house.command(waiting[1])
+    assert (command.state, command.stage, command.error) == ("STUCK", "groups", "4 workers died of it")
+    assert room.house.rows("select 1 from claims") == []
+    sweep.close()
+    room.house.check()
+
+
 def test_a_report_that_shows_a_held_line_at_its_broker_takes_it_out_of_its_group(room: Room) -> None:
     """Nobody sent it, and its book has it all the same: it is at its broker, and not sent again."""
     room.accept({}, leg("a"))

@@ -169,7 +169,7 @@ def count_death(
     held = _locked(unit, rows, lambda row: True, len(rows))
     if len(held) < len(order_ids) or not _delete_claim(unit, claim_id):
         return None
-    dead = [row for row in held if row.stage == stage and row.state is CommandState.READY]
+    dead = [row for row in held if row.stage == stage and row.state in (CommandState.READY, CommandState.HELD)]
     for command in dead:
         command.deaths += 1
     if dead:
