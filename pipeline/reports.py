@@ -94,11 +94,11 @@ def _following(unit: Unit, desk: Desk, held: Mapping[str, Order], at: datetime) 
     if not modified:
         return None
     changing = [order.id for order in modified if order.changing]
-    taken = [order.id for order in modified if order.version > 1]
+    newest = reports.newest_reads(unit, [order.id for order in modified])
     return Following(
         weigher(desk, at),
         changes.modifies_under_way(unit, changing) if changing else {},
-        orders.terms_taken(unit, taken) if taken else {},
+        {order_id: read.ended for order_id, body in newest.items() if (read := Read.of(body.get(READ))) is not None},
     )
 
 

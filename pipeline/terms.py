@@ -45,8 +45,8 @@ class Read:
 class Following:
     """What is known of orders whose modify was called for, while a batch applies what books show of them.
 
-    `under_way` is the modify that an order waits for, `taken` the end of the read that its terms were last taken from, both
-    by order id; `weigh` says what an order holds with the terms it has, as (blocked, exposure) in paise.
+    `under_way` is the modify that an order waits for, `taken` the end of the newest read that was believed, both by
+    order id; `weigh` says what an order holds with the terms it has, as (blocked, exposure) in paise.
     """
 
     weigh: Weigh
@@ -56,8 +56,11 @@ class Following:
 
 def follow(order: Order, row: BookRow, source: Source, batch: Batch, read: Read | None, following: Following) -> None:
     """Give the order the terms that the row shows, where the row is to be believed."""
-    if not is_believed(order, row, read, following.taken.get(order.id)):
+    taken = following.taken.get(order.id)
+    if not is_believed(order, row, read, taken):
         return
+    if read is not None:
+        following.taken[order.id] = max(taken or read.ended, read.ended)
     change = following.under_way.get(order.id)
     wanted = terms_of(change.wanted) if change is not None else None
     terms = terms_shown(order, row, wanted)
@@ -70,7 +73,6 @@ def follow(order: Order, row: BookRow, source: Source, batch: Batch, read: Read 
     because: dict[str, Any] = {"status": row.status}
     if read is not None:
         because["read"] = read.to_json()
-        following.taken[order.id] = read.ended
     if change is not None:
         because["modify"] = change.seq
     batch.change(order, advance(order, EventType.MODIFIED, source, batch.at, changes=changes, because=because))
@@ -78,7 +80,7 @@ def follow(order: Order, row: BookRow, source: Source, batch: Batch, read: Read 
 
 
 def is_believed(order: Order, row: BookRow, read: Read | None, taken: datetime | None) -> bool:
-    """Whether what the row shows of terms is no older than what the order has.
+    """Whether what the row shows of terms is no older than what the order has. `taken` is when the newest read ended.
 
     An ended order's terms change no more, and one that has filled more than the order is for knows newer ones. Any
     other row has to come from a read that began after the one before had ended, and must not speak of a change under

@@ -75,16 +75,6 @@ def known_by_tag(unit: Unit, tags: Sequence[str]) -> list[tuple[str, str, str | 
     ]
 
 
-def terms_taken(unit: Unit, order_ids: Sequence[str]) -> dict[str, datetime]:
-    """When the read ended that each of these orders has its terms from, by order id; nothing of those that have their first."""
-    rows = unit.rows(
-        "select order_id, max(detail -> 'read' ->> 1) from order_events where order_id = any(%s::uuid[])"
-        " and event_type = 'MODIFIED' and detail -> 'read' is not null group by order_id",
-        (array(order_ids),),
-    )
-    return {order_id: datetime.fromisoformat(at) for order_id, at in rows}
-
-
 def from_row(row: tuple[Any, ...]) -> Order:
     (order_id, intent_id, parent_id, slices, line, correlation_id, user_id, instrument, side, quantity, product, order_type, validity,
      price, trigger_price, disclosed, protection, wanted_broker, wanted_account, strategy, tag, broker_tag, broker,
