@@ -20,6 +20,7 @@ from ops.grid import Column, grid
 from ops.orderfile import STDIN
 from ops.placing import hand_in
 from ops.reading import find_order_id
+from ops.schedules import show_schedule, time_asked
 from ops.session import DEFAULTS, Options, Session, session
 from ops.show import number, state
 
@@ -80,6 +81,10 @@ def cancel_multi(
     ids_from: Path | None = None,
     mode: Literal["hard", "soft"] = "hard",
     fail_fast: Annotated[bool | None, Parameter(negative="--best-effort")] = None,
+    at: str | None = None,
+    at_session_end: Flag = False,
+    minutes_before: int | None = None,
+    late_by: int | None = None,
     dry_run: Flag = False,
     wait: bool | None = None,
     timeout: float = 60.0,
@@ -106,7 +111,12 @@ def cancel_multi(
         mode: hard asks the broker now, and waits for its word; soft marks the orders, and is carried out in its own time.
         fail_fast: one after another up to the first that isn't cancelled, or all at once; not given: as the administrator
             has set it.
-        dry_run: only show what would be cancelled.
+        at: not now but then: 15:10 is India's time today, else a time with its offset, 2026-11-26T15:10:00+05:30. What the
+            filter means is looked up at that time.
+        at_session_end: before the session of each order's exchange ends. Simulated accounts have no end.
+        minutes_before: so many minutes before it; 0 when not given.
+        late_by: seconds after its time in which it may still be done, after an outage (300).
+        dry_run: only show what would be cancelled at this moment.
         wait: wait until it is known what came of each (hard: the default), or only hand it in (soft: the default).
         timeout: seconds to wait for; what isn't known then exits with 5.
         yes: don't ask, though it is more than one.
@@ -124,9 +134,12 @@ def cancel_multi(
     }
     conditions = {name: value for name, value in conditions.items() if value is not None}
     with session(options) as here:
+        later = time_asked(at, at_session_end, minutes_before, late_by)
         asked = _asked(here, conditions, ids_from, mode, fail_fast)
         if dry_run:
             return _show_matching(here, asked.request)
+        if later:
+            return _schedule(here, asked, later, idempotency_key)
         waits = mode == "hard" if wait is None else wait
         return _cancel(here, asked, idempotency_key, wait=waits, timeout=timeout, yes=yes)
 
@@ -182,6 +195,24 @@ def _cancel(
     else:
         show_changes(here, here.client.intent(intent_id, limit=SHOWN))
     here.screen.note(f"accepted, not waited for; to follow: trader intent watch {intent_id}")
+    return Exit.OK
+
+
+def _schedule(here: Session, asked: _Asked, later: Json, idempotency_key: str | None) -> Exit:
+    """Nothing is cancelled now: whoever changes their mind has until then to remove it."""
+    key = idempotency_key or new_id()
+    if idempotency_key is None:
+        here.screen.note(f"to repeat safely, add --idempotency-key {key}")
+    words = {"at": "--at", "atSessionEnd": "--at-session-end --minutes-before", "lateBySec": "--late-by"}
+    again = " ".join([asked.words, *(f"{words[name]} {value}" for name, value in later.items())])
+    placed = hand_in(
+        lambda: here.client.cancel({**asked.request, **later}, key),
+        say=here.screen.note,
+        again=f"{again} --idempotency-key {shlex.quote(key)}",
+        what="the schedule",
+    )
+    show_schedule(here, placed.document, about={"idempotencyKey": key, "replayed": placed.replayed})
+    here.screen.note(f"scheduled; to take it back: trader schedule remove {placed.document['scheduleId']}")
     return Exit.OK
 
 

@@ -53,6 +53,15 @@ class Client:
         query = _told({"limit": limit, "after": after})
         return _document(self._send("POST", "/v2/orders/multi/cancel/preview", json=request, params=query))
 
+    def square_off(self, request: Json, idempotency_key: str) -> Placed:
+        return self._write("POST", "/v2/positions/square-off", request, idempotency_key)
+
+    def schedule(self, schedule_id: str) -> Json:
+        return self._get(f"/v2/schedules/{quote(schedule_id, safe='')}")
+
+    def remove_schedule(self, schedule_id: str, idempotency_key: str) -> Placed:
+        return self._write("DELETE", f"/v2/schedules/{quote(schedule_id, safe='')}", None, idempotency_key)
+
     def intent(self, intent_id: str, *, wait_s: int = 0, limit: int | None = None, after: str | None = None) -> Json:
         """The intent with its lines; with `wait_s`, as soon as all are settled or that time is over.
 
@@ -77,7 +86,7 @@ class Client:
         return self._get("/version")
 
     def pages(self, noun: str, *, limit: int, after: str | None = None, **filters: object) -> Json:
-        """Up to `limit` of "orders", "trades" or "intents", over as many pages as it takes, with the next cursor."""
+        """Up to `limit` of "orders", "trades", "intents" or "schedules", over as many pages as it takes, with the next cursor."""
         found: list[Json] = []
         while True:
             size = min(limit - len(found), PAGE_MAX)
@@ -92,10 +101,10 @@ class Client:
         self._http.close()
 
     def _write(
-        self, method: str, path: str, document: Json, idempotency_key: str, headers: Mapping[str, str] | None = None
+        self, method: str, path: str, document: Json | None, idempotency_key: str, headers: Mapping[str, str] | None = None
     ) -> Placed:
         own = {"Idempotency-Key": idempotency_key, **(headers or {})}
-        answer = self._send(method, path, json=document, headers=own)
+        answer = self._send(method, path, json=document, headers=own)  # None: without a body
         replayed = answer.headers.get("Idempotency-Replayed", "").lower() == "true"
         return Placed(_document(answer), replayed)
 

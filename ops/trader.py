@@ -6,7 +6,7 @@ import sys
 
 from cyclopts import App
 
-from ops import cancelling, modifying, placing, profile_commands, reading
+from ops import cancelling, modifying, placing, profile_commands, reading, schedules, squareoff
 from ops.commandline import offer_completion, run
 
 HELP = (
@@ -36,11 +36,17 @@ def commands() -> App:
     profile.command(profile_commands.profile_list, name="list")
     profile.command(profile_commands.profile_set, name="set")
     profile.command(profile_commands.profile_use, name="use")
-    for group in (order, intent, profile):
+    positions = App(name="positions", help="Close positions.", version_flags=())
+    positions.command(squareoff.square_off, name="square-off")
+    schedule = App(name="schedule", help="What is to be cancelled at a time.", version_flags=())
+    schedule.command(schedules.schedule_show, name="show")
+    schedule.command(schedules.schedule_remove, name="remove")
+    for group in (order, intent, positions, schedule, profile):
         app.command(group)
     app.command(reading.orders)
     app.command(reading.trades)
     app.command(reading.intents)
+    app.command(schedules.schedules)
     app.command(reading.brokers)
     app.command(reading.version, name=("version", "--version"))
     offer_completion(app)
