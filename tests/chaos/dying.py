@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
-from house import BROKER, House, eventually, intake_engine, outcome_engine
+from house import BROKER, House, change_engine, eventually, intake_engine, outcome_engine
 
 import pipeline.chain
 import store.signals
@@ -48,7 +48,7 @@ from pipeline.wakeups import Wakeups
 from store import commands
 from store.acts import Once
 from store.stuck import Wanted
-from tests.chaos.office import KEY, PLACE
+from tests.chaos.office import KEY, PLACE, cancel_all
 from tests.chaos.toy import WireBroker, a_row
 
 OPERATOR = By(operator="anybody", reason="the crash is over")
@@ -141,6 +141,29 @@ def fail(house: House, desk: Desk, asked: Asked) -> None:
     else:
         judges = dict.fromkeys(("validate", "risk", "margin", "route"), judge)
         intake_engine(desk, **judges).run(stage, "-")
+
+
+def cancel(house: House, desk: Desk, asked: Asked) -> None:
+    cancel_all(desk, house.user_id)
+
+
+def judge_cancels(house: House, desk: Desk, asked: Asked) -> None:
+    change_engine(desk).run("cancel", "-")
+
+
+def ask_for_cancels(house: House, desk: Desk, asked: Asked) -> None:
+    changer = house.changer(desk)
+    changer.pump("-")
+    eventually(lambda: not changer._busy)
+
+
+def fail_to_cancel(house: House, desk: Desk, asked: Asked) -> None:
+    """A try of a cancel that fails, wherever it is."""
+    stage = asked["stage"]
+    with desk.store.unit() as unit:
+        ids = [row[0] for row in unit.rows("select order_id from commands where seq = 1")]
+        failures = {id_: (held, RuntimeError("not today")) for id_, held in commands.lock(unit, ids, seq=1).items()}
+    set_aside(desk, stage, TRIES, failures)
 
 
 def dispatch(house: House, desk: Desk, asked: Asked) -> None:
@@ -267,6 +290,10 @@ ACTS: dict[str, Callable[[House, Desk, Asked], None]] = {
     "refuse a signal": refuse_signal,
     "intake": intake,
     "fail": fail,
+    "cancel": cancel,
+    "judge cancels": judge_cancels,
+    "ask for cancels": ask_for_cancels,
+    "fail to cancel": fail_to_cancel,
     "dispatch": dispatch,
     "decide": decide,
     "fail to decide": fail_to_decide,

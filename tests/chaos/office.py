@@ -7,13 +7,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
-from house import BROKER, FakeBroker, House, eventually, outcome_engine
+from house import BROKER, FakeBroker, House, change_engine, eventually, outcome_engine
 
+from domain.cancels import CancelAcceptance, CancelRequest, CancelSubmission
 from pipeline import sweep
 from pipeline.books import BookReader
+from pipeline.cancelling import accept
 from pipeline.chain import GROUPS, INTAKE
+from pipeline.desk import Desk
 from pipeline.groups import Groups
 from pipeline.intake_group import IntakeGroup
+from pipeline.pump import Pump
 from pipeline.reports import apply_due
 from pipeline.stage import Engine
 from pipeline.stages.dispatch import Dispatcher
@@ -33,6 +37,8 @@ SHIFTED: Mapping[str, tuple[str, ...]] = {
     "claims": ("opened_at",),
     "group_marks": ("due_at",),
     "strays": ("cancel_asked_at",),
+    "changes": ("asked_at", "proof_from"),
+    "book_reads": ("began_at",),
 }
 
 
@@ -63,13 +69,16 @@ class Office:
         self.reader = BookReader(self.desk, BROKER)
         self.sweep = sweep.Sweep(self.desk)
         intake = {stage: Engine(self.desk, IntakeGroup(self.desk, STEPS)) for stage in INTAKE}
-        outcome = outcome_engine(self.desk)
+        outcome, changes = outcome_engine(self.desk), change_engine(self.desk)
+        self._changers = [house.changer(self.desk), house.changer(self.desk, soft=True)]
         self._handlers: dict[str, Callable[[str | None], object]] = {
             **{stage: lambda since, stage=stage: intake[stage].run(stage, since) for stage in INTAKE},
             "persist": lambda since: (outcome.run("persist", since), apply_due(self.desk)),
             "notify": lambda since: outcome.run("notify", since),
             GROUPS: Groups(self.desk).run,
+            "cancel": lambda since: changes.run("cancel", since),
             f"dispatch.{BROKER}": self._send,
+            **{changer.stage: lambda since, changer=changer: _pump(changer, since) for changer in self._changers},
             f"reports.{BROKER}": lambda since: self.reader.read(),
         }
 
@@ -102,13 +111,29 @@ class Office:
                 connection.execute(f"update {table} set {shifts}", {"passed": passed})  # noqa: S608
 
     def close(self) -> None:
-        self.dispatcher.stop(2.0)
+        for pump in (self.dispatcher, *self._changers):
+            pump.stop(2.0)
         self.sweep.close()
 
     def _send(self, since: str | None) -> None:
-        self.dispatcher.pump(since)
-        eventually(lambda: not self.dispatcher._busy)
+        _pump(self.dispatcher, since)
 
     def _is_unseen(self) -> bool:
         """Whether an order is at the broker whose book hasn't been read since."""
         return bool(self.house.rows("select 1 from orders where state in ('SUBMITTED', 'SENDING', 'UNKNOWN') limit 1"))
+
+
+def cancel_all(desk: Desk, user_id: str) -> CancelAcceptance:
+    """The same request each time."""
+    request = CancelRequest.model_validate({"filter": {"all": True}})
+    return accept(
+        desk,
+        CancelSubmission(
+            user_id=user_id, key_id=user_id, idempotency_key=KEY, fingerprint=b"c" * 32, request=request
+        ),
+    )
+
+
+def _pump(pump: Pump[Any], since: str | None) -> None:
+    pump.pump(since)
+    eventually(lambda: not pump._busy)

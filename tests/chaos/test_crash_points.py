@@ -22,7 +22,7 @@ import pika
 import psycopg
 import pytest
 from dramatiq.common import dq_name, xq_name
-from house import BROKER, House, intake_engine
+from house import BROKER, House, change_engine, intake_engine
 
 import pipeline.chain
 from domain.ids import new_id
@@ -32,7 +32,7 @@ from pipeline.chain import queue_of
 from pipeline.deadletters import By
 from pipeline.steps import STEPS
 from tests.chaos.invariants import find_violations
-from tests.chaos.office import KEY, PLACE, Office
+from tests.chaos.office import KEY, PLACE, Office, cancel_all
 from tests.chaos.points import points
 from tests.chaos.toy import ToyBroker, ToyServer, Truth
 
@@ -186,6 +186,20 @@ def at_rest(office: Office, mortal: Mortal, stage: str) -> None:
     office.settle()
 
 
+def cancelling(office: Office, mortal: Mortal, stage: str) -> None:
+    """Its cancel is accepted, and due at the cancel stage."""
+    at_rest(office, mortal, "")
+    cancel_all(office.desk, office.house.user_id)
+
+
+def to_be_asked(office: Office, mortal: Mortal, stage: str) -> None:
+    """Its cancel waits for its turn to be called."""
+    cancelling(office, mortal, "")
+    change_engine(office.desk).run("cancel", "-")
+    if stage:
+        office.house.run("update commands set stage = %s where seq = 1", stage)
+
+
 def ready_once_more(office: Office, mortal: Mortal, stage: str) -> None:
     at_rest(office, mortal, "")
     office.house.run("update commands set state = 'READY', live = true, stage = %s, done_at = null", stage)
@@ -266,12 +280,17 @@ class Scene:
     stage: str = ""
     needs_queue: bool = False
     sends: bool = True  # whether an order comes of it
+    leaves: str = "open"  # the order, in its broker's book
 
 
 def scene_of(point: str) -> Scene:
     stage, _, rest = point.rpartition(".set_aside.")
     if rest and stage in STAGES:
         return Scene(accepted, "fail", stage)
+    if rest and stage == "cancel":
+        return Scene(cancelling, "fail to cancel", stage, leaves="cancelled")
+    if rest and stage.endswith((".cancel", ".modify")):
+        return Scene(to_be_asked, "fail to cancel", stage, leaves="cancelled")
     if rest and stage.startswith("dispatch."):
         return Scene(cleared, "fail", stage)
     if rest and stage == "persist":
@@ -294,6 +313,9 @@ SCENES: dict[str, Scene] = {
     "signals.": Scene(nothing, "define signals", sends=False),
     "groups.put_off.": Scene(held, "fail to decide"),
     "groups.": Scene(held, "decide"),
+    "cancelling.": Scene(at_rest, "cancel", leaves="cancelled"),
+    "cancel.": Scene(cancelling, "judge cancels", leaves="cancelled"),
+    "change.": Scene(to_be_asked, "ask for cancels", leaves="cancelled"),
     "dispatch.": Scene(cleared, "dispatch"),
     "broker.": Scene(cleared, "dispatch"),
     "persist.": Scene(handed_over, "outcome", "persist"),
@@ -342,7 +364,7 @@ def test_a_death_at(point: str, office: Office, mortal: Mortal, cleaner: psycopg
     seen = office.settle()
     assert find_violations(seen) == []
     assert not seen.busy
-    assert [row["state"] for row in seen.book] == ["open"] * len(seen.orders)
+    assert [row["state"] for row in seen.book] == [scene.leaves] * len(seen.orders)
     assert bool(seen.orders) is scene.sends
     assert len(office.house.rows("select 1 from intents where idempotency_key = %s", KEY)) <= 1
 
@@ -353,6 +375,7 @@ def clear_away(office: Office, point: str, cleaner: psycopg.Connection) -> None:
     cleaner.execute("with bought as (delete from orders where broker_tag = 'BOUGHT') delete from trades where trade_id = 't1'")
     del office.truth.taken[len(office.house.rows("select 1 from orders where broker_tag = any(%s)", _tags(office))) :]
     office.house.run("update accounts set session = 'ALIVE'")
+    office.house.run("update commands set stage = lower(kind) where seq > 0 and stage <> %s", f"dispatch.{BROKER}.cancel")
     for stage in ("dispatch.upstox", "dispatch.zerodha"):
         office.house.run("update commands set stage = %s where stage = %s", f"dispatch.{BROKER}", stage)
     for (order_id,) in office.house.rows("select order_id from commands where state = 'STUCK'"):

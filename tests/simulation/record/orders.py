@@ -22,21 +22,31 @@ COLUMNS = tuple(column.name for column in fields(Order))
 def lock(unit: Unit, order_ids: Sequence[str]) -> dict[str, Order]:
     unit.statement()
     held = {}
-    for order_id in sorted(set(order_ids)):
+    for order_id in _in_order(unit, order_ids):
         if unit.get("orders", order_id) is not None:
             unit.lock("orders", order_id)
             held[order_id] = Order(**unit.get("orders", order_id))
     return held
 
 
+def _in_order(unit: Unit, order_ids: Sequence[str]) -> list[str]:
+    """As everybody locks them: parents last."""
+
+    def place(order_id: str) -> tuple[bool, str]:
+        row = unit.get("orders", order_id)
+        return (row is not None and row["slices"] > 0, order_id)
+
+    return sorted(set(order_ids), key=place)
+
+
 def lock_known(unit: Unit, order_ids: Sequence[str], known: Mapping[str, Order]) -> dict[str, Order]:
     unit.statement()
     held: dict[str, Order] = {}
-    for order_id in sorted(set(order_ids)):
+    for order_id in _in_order(unit, order_ids):
         unit.lock("orders", order_id)
         order, row = known.get(order_id), unit.get("orders", order_id)
-        told = row and (row["last_seq"], row["cancel_requested"])
-        if order is not None and (order.last_seq, order.cancel_requested) == told:
+        told = row and (row["last_seq"], row["cancel_requested"], row["changing"])
+        if order is not None and (order.last_seq, order.cancel_requested, order.changing) == told:
             held[order_id] = order
     unknown = [order_id for order_id in order_ids if order_id not in held]
     return held | lock(unit, unknown) if unknown else held
