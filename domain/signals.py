@@ -107,7 +107,7 @@ class Template(_Form):
 class SignalForm(_Form):
     """A signal strategy as its user defines it."""
 
-    enabled: bool = True
+    enabled: Annotated[bool, Field(strict=True)] = True
     """Switched off, every signal is refused."""
 
     window_sec: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 60
