@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.changes import Change, Told
@@ -114,6 +114,7 @@ def applied(order: Order, sights: Sequence[Sight], following: Following | None =
     return batch
 
 
+@settings(deadline=None)
 @given(days(), st.data())
 def test_in_any_order_and_told_again_the_newest_read_counts(day: list[Sight], data: st.DataObject) -> None:
     told = data.draw(st.permutations(day + data.draw(st.lists(st.sampled_from(day), max_size=4))))
@@ -130,6 +131,7 @@ def test_in_any_order_and_told_again_the_newest_read_counts(day: list[Sight], da
     assert order.version == 1 + len(moves)
 
 
+@settings(deadline=None)
 @given(days(), st.data())
 def test_filled_is_never_cut_to_an_old_quantity(day: list[Sight], data: st.DataObject) -> None:
     order = an_order()
@@ -140,6 +142,7 @@ def test_filled_is_never_cut_to_an_old_quantity(day: list[Sight], data: st.DataO
         assert order.filled_quantity <= order.quantity
 
 
+@settings(deadline=None)
 @given(days())
 def test_a_stream_tells_no_terms_but_those_of_an_end_or_of_more_than_the_order_was_for(day: list[Sight]) -> None:
     for sight in day:
@@ -151,6 +154,7 @@ def test_a_stream_tells_no_terms_but_those_of_an_end_or_of_more_than_the_order_w
         assert (order.quantity, order.price) == expected
 
 
+@settings(deadline=None)
 @given(days())
 def test_nothing_moves_the_terms_of_an_order_that_was_never_modified(day: list[Sight]) -> None:
     order = an_order(modifies=0)
