@@ -8,6 +8,7 @@ from typing import Any
 from weakref import WeakSet
 
 import orjson
+from gunicorn.asgi import protocol  # type: ignore[import-untyped]
 from gunicorn.asgi.protocol import ASGIProtocol  # type: ignore[import-untyped]
 from gunicorn.workers import gasgi  # type: ignore[import-untyped]
 
@@ -63,6 +64,8 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
     def init_process(self) -> None:
         self.connections: WeakSet[Protocol] = WeakSet()
         ASGIProtocol._check_h1c_protocol_available()  # it looks at the class itself for the answer, not at a subclass
+        for status in HTTPStatus:  # some that we answer with, 428 for one, are "Unknown" to it
+            protocol._REASON_PHRASES.setdefault(status.value, status.phrase)
         gasgi.ASGIProtocol = Protocol  # the name under which the worker makes its connections
         super().init_process()
 

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from domain.changes import ATTEMPTS_OF_A_SEQ
 from domain.money import Money
 from ops.answers import Json
 from ops.grid import Column, grid
@@ -41,6 +42,7 @@ SENTENCES = {
     "EXPIRED": "the day ended first",
     "STUCK": "its stage gave up; an operator must look",
     "REQUEUED": "sent back to its stage",
+    "NEW_TERMS": "its new terms may be asked for",
     "CANCEL_REQUESTED": "its cancel was asked for",
     "MODIFYING": "new terms are about to be asked for at {broker}",
     "MODIFIED": "{broker}'s book shows the new terms",
@@ -79,7 +81,7 @@ def story(
 
 
 CALL_COLUMNS = (
-    Column("#", lambda call: str(call.get("number")), right=True),
+    Column("#", lambda call: str(int(call.get("number") or 0) % ATTEMPTS_OF_A_SEQ), right=True),
     Column("began (IST)", lambda call: clock(call.get("startedAt")), keep=6),
     Column("took", lambda call: _took(call), keep=7, right=True),
     Column("kind", lambda call: "" if call.get("kind") == "PLACE" else str(call.get("kind") or ""), keep=6),
@@ -155,7 +157,8 @@ def _told(event: Json, detail: Mapping[str, Any], known: Mapping[str, Any]) -> I
     """The event's sentence, then what its detail adds: a line per verdict, the rest as facts."""
     source = SOURCES.get(str(event.get("source")), str(event.get("source") or ""))
     source = "" if event.get("type") in SOURCELESS else source
-    sentence = SENTENCES.get(str(event.get("type")), "").format_map(_Words(known))
+    told = "NEW_TERMS" if event.get("type") == "CLEARED" and detail.get("modify") else str(event.get("type"))
+    sentence = SENTENCES.get(told, "").format_map(_Words(known))
     yield Text(", ".join(words for words in (sentence, source) if words))
     if isinstance(detail.get("request"), Mapping):
         yield Text(_asked(detail["request"]), style="bright_black")

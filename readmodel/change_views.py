@@ -7,9 +7,13 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from domain.cancels import AtOnce
+from domain.modifies import NAMES as MODIFIABLE
 from readmodel.views import View, broker_text, decimal_text, moment_text, work_view
 
 NOT_KNOWN = "NOT_KNOWN"  # in the counts: lines of which nobody can say yet what came of them
+# What is shown of what was asked for; the rest is the stages' own.
+_WANTED = frozenset({*MODIFIABLE, "base_version", "mode", "policy", "code", "reason"})
+
 # What a line is told that was answered at once; `{intent}` is the one that cancels the order already.
 _AT_ONCE = {
     AtOnce.NOT_FOUND: "there is no such order that this key may see",
@@ -69,7 +73,7 @@ def change_view(row: Any) -> View:
         "correlationId": row.correlation_id,
         "intentId": row.intent_id,
         "kind": row.kind,
-        "wanted": {_camel(name): value for name, value in (row.wanted or {}).items()},
+        "wanted": {_camel(name): value for name, value in (row.wanted or {}).items() if name in _WANTED},
         "result": row.result,
         "told": row.told,
         "toldDetail": row.told_detail,
