@@ -7,7 +7,7 @@ import sys
 import time
 
 from .installing import installed, run
-from .plan import plan
+from .plan import plan, plan_of_groups
 from .telling import failure, story
 from .world import World
 
@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     began = told = time.monotonic()
     with installed():
         for seed in range(first, first + count):
-            world = World(plan(seed))
+            world = World((plan_of_groups if wanted.groups else plan)(seed))
             try:
                 run(world)
             except KeyboardInterrupt:
@@ -47,6 +47,7 @@ def _read(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1000, help="how many (1000)")
     parser.add_argument("--from", type=int, default=0, dest="begin", metavar="N", help="the first one (0)")
     parser.add_argument("--seed", type=int, help="this one only")
+    parser.add_argument("--groups", action="store_true", help="of intents whose lines wait for each other")
     parser.add_argument("--trace", action="store_true", help="print all that happened")
     return parser.parse_args(arguments)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 from functools import partial
+from random import Random
 from typing import TYPE_CHECKING
 
 from domain.errors import CoordinatorError
+from domain.groups import GroupPolicy
 from domain.intents import Acceptance, OrderLine, PlaceRequest, Submission
 from domain.orders import OrderType, Product, Side
 
@@ -56,6 +58,8 @@ class Client:
             for line in range(rng.randint(1, plan.lines_max))
         ]
         request = PlaceRequest.model_construct(orders=tuple(lines), max_unsent_sec=None)
+        if plan.groups:
+            request = _as_group(request, Random(f"group {plan.seed} {number}"))
         return Submission(USER_ID, KEY_ID, f"idempotency-key-{number}", bytes([number] * 32), request)
 
     def _send(self, submission: Submission) -> None:
@@ -98,3 +102,13 @@ class Client:
                 unit.put("orders", order_id, {**unit.get("orders", order_id), "cancel_requested": True})
         except Exception as error:  # noqa: BLE001 - it was asked for or not; both are legal
             self.world.note("no cancel", order_id, repr(error))
+
+
+def _as_group(request: PlaceRequest, rng: Random) -> PlaceRequest:
+    """The same lines with a policy, and some of them after earlier ones."""
+    names = [line.correlation_id for line in request.orders]
+    lines = [
+        line.model_copy(update={"after": rng.choice(names[:number])}) if number and rng.random() < 0.4 else line
+        for number, line in enumerate(request.orders)
+    ]
+    return request.model_copy(update={"orders": tuple(lines), "policy": rng.choice(tuple(GroupPolicy))})

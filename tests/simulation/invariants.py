@@ -8,6 +8,7 @@ from brokers.limits import IST_US, SECOND_US
 from domain.commands import CommandState
 from domain.events import Event, EventType, Source, fold
 from domain.evidence import book_day
+from domain.groups import GroupPolicy, holds
 from domain.lifecycle import AT_BROKER, TERMINAL, UNSENT, OrderState, may_move
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 EVIDENCE = frozenset(
     {Source.POLL, Source.POSTBACK, Source.STREAM, Source.EVIDENCE, Source.LATE_ANSWER, Source.BROKER_ANSWER, Source.OPERATOR}
 )
+
+
+_BLOCKS = frozenset({EventType.RECEIVED, EventType.CLEARED, EventType.RELEASED})  # where an order may be cut
 
 
 class Broken(BaseException):
@@ -54,13 +58,40 @@ def _of_an_event(world: World, unit: Unit, event: Event) -> None:
     leaves = before is OrderState.UNKNOWN and event.new_state is not before
     if leaves and event.source not in EVIDENCE and not _is_parent(unit, event.order_id):
         raise Broken("unknown is left by evidence", f"{event.order_id}: {event.event_type} by {event.source}")
-    may_change = event.new_state in TERMINAL or event.event_type in (EventType.RECEIVED, EventType.CLEARED)
+    may_change = event.new_state in TERMINAL or event.event_type in _BLOCKS
     if "blocked_paise" in event.detail.get("set", ()) and not may_change:
         raise Broken("what lives keeps its block", f"{event.order_id}: {event.event_type} changes what it holds")
+    if event.event_type in (EventType.RELEASED, EventType.SENDING):
+        _of_a_group(unit, event)
     if event.event_type is EventType.PROVEN_ABSENT and world.plan.checks_absence:
         tag = unit.get("orders", event.order_id)["broker_tag"]
         if any(request.is_taken for request in world.requests.get(tag, ())):
             raise Broken("proven absent is absent", f"{event.order_id}, {tag}, was taken")
+
+
+def _of_a_group(unit: Unit, event: Event) -> None:
+    """What is let go, or is sent, may be: its leg is filled, the line before it was taken, or all lines were ready."""
+    order = unit.get("orders", event.order_id)
+    if order["policy"] is None or not holds(order["policy"], order["line"], order["after"]):
+        return
+    if event.event_type is EventType.SENDING:
+        line = order["parent_id"] or order["id"]
+        if not any(e.event_type is EventType.RELEASED for (id_, _), e in unit.scan("events") if id_ == line):
+            raise Broken("what is held is not sent", f"{event.order_id} by {event.source}")
+        return
+    group = [row for _, row in unit.scan("orders") if row["intent_id"] == order["intent_id"]]
+    lines = {row["correlation_id"]: row for row in group if row["parent_id"] is None}
+    if order["after"] is not None and lines[order["after"]]["state"] is not OrderState.FILLED:
+        raise Broken("a leg is filled first", f"{event.order_id} goes, {order['after']} is {lines[order['after']]['state']}")
+    if order["policy"] is GroupPolicy.FAIL_FAST:
+        parts = [row for row in group if row["line"] == order["line"] - 1 and not row["slices"]]
+        if any(row["broker_order_id"] is None or row["state"] is OrderState.REJECTED for row in parts):
+            raise Broken("one after another", f"{event.order_id} goes, the line before it wasn't taken")
+    if order["policy"] is GroupPolicy.ALL_OR_NONE and order["after"] is None:
+        released = {key[0] for key, e in unit.scan("events") if e.event_type is EventType.RELEASED}
+        roots = {row["id"] for row in lines.values() if row["after"] is None}
+        if not roots <= released:
+            raise Broken("all or none", f"{event.order_id} goes alone")
 
 
 # ---- at any moment
@@ -111,7 +142,7 @@ def is_settled(world: World) -> bool:
         return False
     if any(not entry.is_over and not _day_is_over(world, entry) for entry in entries(world)):
         return False
-    if tables["claims"]:
+    if tables["claims"] or tables["group_marks"]:
         return False
     for order in tables["orders"].values():
         command = tables["commands"][order["id"], 0]
@@ -134,6 +165,18 @@ def at_the_end(world: World) -> None:
     _books(world)
     _twins(world)
     _windows(world)
+    _groups(world)
+
+
+def _groups(world: World) -> None:
+    """What was rejected for its group was never sent, and no mark is left."""
+    events = world.record.tables["events"]
+    sent = {order_id for (order_id, _), event in events.items() if event.event_type is EventType.SENDING}
+    for order in world.record.tables["orders"].values():
+        if order["reason_code"] == "GROUP_REJECTED" and order["id"] in sent:
+            raise Broken("what ends with its group was not sent", f"{order['id']}: {order['reason']}")
+    if marks := world.record.tables["group_marks"]:
+        raise Broken("every mark is looked at", f"{marks}")
 
 
 def _folds(world: World) -> None:

@@ -88,6 +88,7 @@ class Plan:
     session_dead: tuple[tuple[float, float], ...] = ()
     broker_away: tuple[tuple[float, float], ...] = ()
     orders_per_s: int = 10
+    groups: bool = False  # the lines of an intent wait for each other
     # what only the tests of the simulation itself turn off
     checks_lease: bool = True  # no byte leaves once a lease is over
     checks_absence: bool = True  # what is proven absent is compared to what the broker took
@@ -151,6 +152,17 @@ def plan(seed: int) -> Plan:
     made.queue_away = _spells(rng, 0.3, 10.0)
     made.session_dead = _spells(rng, 0.2, 6.0)
     made.broker_away = _spells(rng, 0.2, 4.0)
+    return made
+
+
+def plan_of_groups(seed: int) -> Plan:
+    """The same misfortunes, for intents whose lines wait for each other."""
+    rng = Random(f"groups {seed}")
+    made = plan(seed)
+    made.groups, made.lines_max, made.intents = True, rng.randint(2, 5), max(2, made.intents)
+    if not made.is_calm and rng.random() < 0.4:
+        points = ("groups.after_claim", "groups.before_commit", "groups.after_commit")
+        made.aims[rng.choice(points)] = Aim(rng.randint(1, 4), rng.choice((None, 0.5, 4.0, 12.0)))
     return made
 
 

@@ -17,8 +17,9 @@ from domain.orders import Order
 from domain.settings import Settings
 from domain.verdicts import Verdict
 from pipeline.books import BookReader
-from pipeline.chain import OUTCOME, dispatch_stage, reports_stage
+from pipeline.chain import GROUPS, OUTCOME, dispatch_stage, reports_stage
 from pipeline.desk import Desk, Environment
+from pipeline.groups import Groups
 from pipeline.intake import Intake, _Waiting
 from pipeline.intake_group import Facts, IntakeGroup, Step
 from pipeline.pace import Pace
@@ -131,7 +132,7 @@ def sweep_for_ever(world: World, desk: Desk) -> None:
 
 def intake_handlers(world: World, desk: Desk) -> dict[str, Handler]:
     group = IntakeGroup(desk, tuple(_fallible(world, step) for step in STEPS))
-    return {stage: _engine_handler(desk, group, stage) for stage in group.policies}
+    return {**{stage: _engine_handler(desk, group, stage) for stage in group.policies}, GROUPS: Groups(desk).run}
 
 
 def outcome_handlers(desk: Desk) -> dict[str, Handler]:

@@ -24,5 +24,5 @@ def failure(world: World, error: BaseException) -> str:
         what = f"seed {seed} breaks: {error.name}\n  {error.told}"
     else:
         what = f"seed {seed} ended in a defect\n{''.join(traceback.format_exception(error))}"
-    again = f"python -m tests.simulation --seed {seed} --trace"
+    again = f"python -m tests.simulation{' --groups' if world.plan.groups else ''} --seed {seed} --trace"
     return f"{what}\n\nthe last of it:\n{story(world, LAST)}\n\nall of it: {again}"

@@ -26,7 +26,7 @@ Row = Any
 _Key = tuple[str, Any]  # table, and the row's key there
 TABLES = (
     "intents", "orders", "tags", "commands", "events", "attempts", "reports", "searches", "strays", "trades", "accounts",
-    "watches", "claims", "buried", "group_marks",
+    "watches", "claims", "buried", "group_marks", "released",
 )  # fmt: skip
 
 
