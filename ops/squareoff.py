@@ -118,7 +118,8 @@ def _close(here: Session, request: Json, idempotency_key: str | None, *, wait: b
     about |= {name: told.get(name) for name in ("left", "cancelIntentId", "scheduleId")}
     if placed.replayed:
         here.screen.note("this key was used before: this is what it did then, nothing was done again")
-    for line in _left(told):
+    closed_later = "OPEN_ORDERS" if told.get("scheduleId") else None
+    for line in _left({"left": [one for one in told.get("left", []) if one["why"] != closed_later]}):
         here.screen.note(line.plain)
     if told.get("scheduleId"):
         note = f"open orders are being cancelled ({told['cancelIntentId']}); what they leave is closed by schedule {told['scheduleId']}"
