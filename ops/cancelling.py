@@ -101,7 +101,7 @@ def cancel_multi(
     Args:
         broker: only those at this broker.
         account: only those of this account.
-        segment: only EQUITY, FUTURES or OPTIONS.
+        segment: only CASH (shares), FO (their futures and options), CURRENCY or COMMODITY.
         tag: only those with this tag of yours.
         strategy: only those of this strategy.
         instrument: only those of this instrument, such as NSE:INFY.

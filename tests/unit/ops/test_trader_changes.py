@@ -145,7 +145,7 @@ def test_a_refusal_is_told_with_its_line_and_its_reason(fake, resting, run_trade
 
 def test_every_word_of_the_filter_reaches_the_request(fake, resting, run_trader):
     resting(1)
-    words = ["--broker", "upstox", "--account", "UP1", "--segment", "equity", "--tag", "a b", "--strategy", "s1"]
+    words = ["--broker", "upstox", "--account", "UP1", "--segment", "cash", "--tag", "a b", "--strategy", "s1"]
 
     run_trader(*CANCEL_MULTI, *words, "--intent", "0" * 36, "--mode", "soft", "--fail-fast", "--timeout", "0.1")
 
@@ -155,7 +155,7 @@ def test_every_word_of_the_filter_reaches_the_request(fake, resting, run_trader)
         "filter": {
             "broker": "UPSTOX",
             "account": "UP1",
-            "segment": "EQUITY",
+            "segment": "CASH",
             "tag": "a b",
             "strategy": "s1",
             "intentId": "0" * 36,
