@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
@@ -30,7 +30,7 @@ def fields_of(body: bytes) -> Mapping[str, Any]:
 
 def _json_fields(text: str) -> Mapping[str, Any]:
     try:
-        document = json.loads(text, parse_float=Decimal, parse_constant=_refuse, object_pairs_hook=_unique)
+        document = json.loads(text, parse_float=_number, parse_constant=_refuse, object_pairs_hook=_unique)
     except RecursionError:
         raise Problem("MALFORMED_JSON", "the body's objects are nested too deeply") from None
     except ValueError as error:
@@ -54,6 +54,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) < len(pairs):
         raise Problem("DUPLICATE_FIELD", "the body has the same field twice; which of the two counts is unclear")
     return fields
+
+
+def _number(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError("a number beyond all measure") from None
 
 
 def _refuse(constant: str) -> NoReturn:
