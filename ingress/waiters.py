@@ -23,6 +23,7 @@ CHANNEL = "oc:news"
 REREAD_S = 1.0  # news may be lost; everything that is waited for is read again this often
 GATHER_S = 0.002  # news of one batch come together
 RECONNECT_S = 1.0
+REST = 4  # of ten thousand lines there is news all the time: a look at them is followed by a rest so many times as long
 
 
 @dataclass(slots=True)
@@ -31,6 +32,7 @@ class _Watch:
 
     order_ids: Sequence[str] | None
     futures: set[asyncio.Future[None]] = field(default_factory=set)
+    rests_until: float = 0.0  # not asked for again before, on the loop's clock
 
 
 class Waiters:
@@ -104,11 +106,15 @@ class Waiters:
             if loop.time() >= reread_at:
                 self._stirred.update(self._watches)
                 reread_at = loop.time() + REREAD_S
+            now = loop.time()
             stirred = [intent_id for intent_id in self._stirred if intent_id in self._watches]
-            self._stirred.clear()
+            resting = [intent_id for intent_id in stirred if self._watches[intent_id].rests_until > now]
+            self._stirred = set(resting)
             self._stir.clear()
-            if stirred:
-                await self._wake_settled(stirred)
+            if resting:
+                loop.call_at(min(self._watches[intent_id].rests_until for intent_id in resting), self._stir.set)
+            if len(stirred) > len(resting):
+                await self._wake_settled([intent_id for intent_id in stirred if intent_id not in self._stirred])
 
     async def _wake_settled(self, intent_ids: Sequence[str]) -> None:
         places = {
@@ -118,9 +124,12 @@ class Waiters:
         }
         changing = [intent_id for intent_id in intent_ids if intent_id not in places]
         wanted = [order_id for order_ids in places.values() for order_id in order_ids]
+        loop = asyncio.get_running_loop()
         try:
             states = await self._reader.ask(queries.states_of, wanted) if wanted else {}
+            began = loop.time()
             open_yet = await self._reader.ask(changes.waited_for, changing) if changing else set()
+            rests_until = loop.time() + REST * (loop.time() - began)
         except Busy as error:
             log.debug("waiting intents can't be read: %s", error)
             return
@@ -131,7 +140,7 @@ class Waiters:
             if intent_id in places:
                 settled = all(states.get(order_id) in SETTLED for order_id in places[intent_id])
             else:
-                settled = intent_id not in open_yet
+                settled, watch.rests_until = intent_id not in open_yet, rests_until
             if settled:
                 _release(watch)
 
