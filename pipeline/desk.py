@@ -86,6 +86,10 @@ class Desk:
     def settings(self) -> Settings:
         return self._fresh("settings", self._read_settings)
 
+    def user_settings(self) -> Mapping[str, UserSettings]:
+        """Of users who have chosen something, for whoever needs no more of the directory."""
+        return self._fresh("user settings", self._read_user_settings)
+
     def directory(self) -> Directory:
         return self._fresh("directory", self._read_directory)
 
@@ -128,6 +132,10 @@ class Desk:
     def _read_settings(self) -> Settings:
         with self.store.unit() as unit:
             return setting_rows.read(unit)
+
+    def _read_user_settings(self) -> Mapping[str, UserSettings]:
+        with self.store.unit() as unit:
+            return user_setting_rows.read_all(unit)
 
     def _read_directory(self) -> Directory:
         with self.store.unit() as unit:

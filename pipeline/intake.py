@@ -218,7 +218,7 @@ def policy_for(desk: Desk, submission: Submission) -> GroupPolicy:
     request = submission.request
     if request.policy is not None or len(request.orders) == 1:
         return request.policy or GroupPolicy.BEST_EFFORT
-    chosen = desk.directory().user_settings.get(submission.user_id)
+    chosen = desk.user_settings().get(submission.user_id)
     is_partial = chosen is None or chosen.allow_partial_multi_order
     return GroupPolicy.BEST_EFFORT if is_partial else GroupPolicy.ALL_OR_NONE
 
