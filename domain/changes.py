@@ -31,7 +31,7 @@ class Result(StrEnum):
     ENDED = "ENDED"  # meanwhile: rejected, expired, or cancelled by another
     REFUSED = "REFUSED"  # by the broker or a stage of ours: the order lives on as it was
     NOT_APPLIED = "NOT_APPLIED"  # its answer was lost, and the broker's book shows the old terms
-    SKIPPED = "SKIPPED"  # not tried: a line before it failed, and the intent wanted to stop there
+    SKIPPED = "SKIPPED"  # not tried: a line before it failed and the intent wanted to stop there, or an operator gave it up
     EXPIRED = "EXPIRED"  # not sent in time
 
 
