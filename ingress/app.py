@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from itertools import groupby
 from pathlib import Path
@@ -14,7 +14,7 @@ import falcon
 import falcon.asgi
 import orjson
 
-from domain.settings import Settings
+from domain.settings import Settings, UserSettings
 from ingress import (
     brokers,
     changes,
@@ -28,7 +28,9 @@ from ingress import (
     postbacks,
     preview,
     schedules,
+    settings,
     signals,
+    switches,
     trades,
 )
 from ingress.door import Check, Door
@@ -59,6 +61,12 @@ OPERATIONS: tuple[Operation, ...] = (
     schedules.show_schedule,
     schedules.remove_schedule,
     positions.square_off,
+    switches.list_switches,
+    switches.turn_switch,
+    settings.show_settings,
+    settings.change_settings,
+    settings.show_admin_settings,
+    settings.change_admin_settings,
     deadletters.list_dead_letters,
     deadletters.explain_dead_letter,
     deadletters.requeue_dead_letter,
@@ -81,6 +89,7 @@ OPERATIONS: tuple[Operation, ...] = (
     health.metrics,
 )
 CHANGERS = 4  # threads that accept modifies and cancels
+SWITCHERS = 3  # threads that turn switches, carry out what follows, and change settings
 READERS = 4  # threads that read, and connections for them
 _HTTP_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE", 415: "NOT_JSON"}
 
@@ -177,7 +186,8 @@ def door_of(desk: Desk) -> Door:
     from pipeline.intake import Intake
     from pipeline.postbacks import hear
     from readmodel.reader import Reader
-    from store import settings
+    from store import settings as setting_rows
+    from store import user_settings
     from store.unit import Store
 
     environment = desk.environment
@@ -194,15 +204,21 @@ def door_of(desk: Desk) -> Door:
     intake = Intake(desk, admission)
     operators, trials = Operators(desk), Operators(desk, name="trial")
     changers = Operators(desk, threads=CHANGERS, name="change")
+    switchers = Operators(desk, threads=SWITCHERS, name="switch")
 
     def read_settings() -> Settings:
         with store.unit() as unit:
-            return settings.read(unit)
+            return setting_rows.read(unit)
+
+    def read_users() -> Mapping[str, UserSettings]:
+        with store.unit() as unit:
+            return user_settings.read_all(unit)
 
     def close() -> None:
         operators.close()
         trials.close()
         changers.close()
+        switchers.close()
         admission.stop()
         intake.stop()
         desk.close()
@@ -215,6 +231,7 @@ def door_of(desk: Desk) -> Door:
         throttle=Throttle(redis, processes=int(os.environ.get("WEB_CONCURRENCY") or 1)),
         waiters=Waiters(reader, news),
         read_settings=read_settings,
+        read_users=read_users,
         checks={
             "postgres": Check(lambda: reader.ask(_one), needed=True),
             "redis": Check(lambda: redis.ping(), needed=False),
@@ -228,6 +245,7 @@ def door_of(desk: Desk) -> Door:
         operators=operators,
         trials=trials,
         changers=changers,
+        switchers=switchers,
         release=close,
         version={"version": metadata.version("order-coordinator"), "revision": os.environ.get("REVISION", "")},
     )

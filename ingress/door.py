@@ -12,12 +12,13 @@ from typing import Protocol
 
 from domain.errors import Busy, Overloaded
 from domain.intents import Acceptance, Submission
-from domain.settings import Settings
+from domain.settings import Settings, UserSettings
 from ingress.auth import Keys
 from ingress.known_keys import KnownKeys
 from ingress.landing import Landing
 from ingress.metrics import Metrics
 from ingress.operators import Operators
+from ingress.recent import Recent
 from ingress.throttle import Throttle
 from ingress.waiters import Waiters
 from readmodel.asking import Scope
@@ -55,24 +56,28 @@ class Door:
     throttle: Throttle
     waiters: Waiters
     read_settings: Callable[[], Settings]  # may block; asked off the event loop
+    read_users: Callable[[], Mapping[str, UserSettings]] = dict  # what users have chosen; as above
     checks: Mapping[str, Check] = field(default_factory=dict)
     lines_per_call: Mapping[str, int] = field(default_factory=dict)  # by broker, as it takes them in one call
     circuit: Callable[[str], str] = lambda broker: "CLOSED"  # of a broker: OPEN or CLOSED; may block a little
     hear: Callable[[str, dict[str, str], bytes], bool] = lambda broker, headers, body: False  # a postback; may block
     operators: Operators | None = None  # for work on what is stuck
     changers: Operators | None = None  # for modifies and cancels
+    switchers: Operators | None = None  # for switches and settings: they wait for nobody else's work
     trials: Operators | None = None  # for trying requests out, and for what signals need of the record
     version: Mapping[str, str] = field(default_factory=dict)
     release: Callable[[], None] = lambda: None  # gives back what the door was given; may block a little
     metrics: Metrics = field(default_factory=Metrics)
     landing: Landing = field(default_factory=Landing)
     settings: Settings = field(default_factory=Settings)
+    recent: Recent = field(default_factory=Recent)
     is_draining: bool = False
     _task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         with contextlib.suppress(Busy):
             self.settings = await self.reader.run(self.read_settings)
+            self.recent.users = await self.reader.run(self.read_users)
         self.waiters.start()
         self._task = asyncio.create_task(self._keep_up())
 
@@ -95,6 +100,8 @@ class Door:
             self.metrics.waiting(self.waiters.count)
             try:
                 self.settings = await self.reader.run(self.read_settings)
+                if self.settings.read_policy:
+                    self.recent.users = await self.reader.run(self.read_users)
             except Busy as error:
                 log.debug("settings stay as they were: %s", error)
             except Exception:

@@ -11,10 +11,11 @@ import falcon
 from falcon.asgi import Response
 
 from domain.errors import NotAllowed
-from ingress.door import Door
+from ingress.door import Door, scope_of
 from ingress.operations import Call, Operation, read_query
 from ingress.problems import Problem, problem_of
 from ingress.wire import Reply, Request, problem_reply, write
+from store.json import storable
 from store.users import ApiKey
 
 log = logging.getLogger(__name__)
@@ -32,13 +33,18 @@ class Endpoint:
 
 def _responder(door: Door, operation: Operation) -> Callable[..., Awaitable[None]]:
     handle, has_query = operation.handle, any(at.where == "query" for at in operation.parameters)
+    is_read = operation.method == "GET"
 
     async def respond(request: Request, response: Response, **path: str) -> None:
         began = time.perf_counter()
         try:
             caller = None if operation.roles is None else await _let_in(door, operation, request)
             query = read_query(operation, request) if has_query or request.query_string else _NOTHING
-            reply = await handle(door, Call(request, caller, path, query))
+            call = Call(request, caller, path, query)
+            if caller is not None and is_read and door.settings.audit_level == "ALL":
+                await _note_read(door, operation, call)
+            age_max_s = door.recent.age_max_s(operation.name, caller.user_id, door.settings) if caller is not None else 0.0
+            reply = await (_recently(door, operation, call, age_max_s) if age_max_s else handle(door, call))
         except falcon.HTTPError:
             raise  # Falcon's own refusal of what it reads for us
         except Exception as error:  # noqa: BLE001 - told as a problem, and logged where it is a defect
@@ -47,6 +53,27 @@ def _responder(door: Door, operation: Operation) -> Callable[..., Awaitable[None
         door.metrics.answered(operation.name, reply.status, time.perf_counter() - began)
 
     return respond
+
+
+async def _recently(door: Door, operation: Operation, call: Call, age_max_s: float) -> Reply:
+    """The answer of a moment ago, or a new one that others may have."""
+    key = scope_of(call.key).user_id, call.request.relative_uri
+    reply = door.recent.find(key, age_max_s)
+    if reply is None:
+        asked_at = time.monotonic()
+        reply = await operation.handle(door, call)
+        door.recent.keep(key, asked_at, reply)
+    return reply
+
+
+async def _note_read(door: Door, operation: Operation, call: Call) -> None:
+    """In the audit log, before it is answered. Raises StoreAway."""
+    from pipeline import reads
+
+    if door.switchers is None:
+        raise TypeError("this door has no desk to write reads down with")
+    key, path = call.key, storable(call.request.relative_uri[:500])
+    await door.switchers.run(lambda desk: reads.note(desk, key.name, operation.name, path, f"key {key.id}"))
 
 
 async def _let_in(door: Door, operation: Operation, request: Request) -> ApiKey:

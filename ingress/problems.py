@@ -28,6 +28,7 @@ CODES: dict[str, tuple[int, str]] = {
     "METHOD_NOT_ALLOWED": (405, "This path does not take that method"),
     "IDEMPOTENCY_KEY_SPENT": (409, "The Idempotency-Key's window is over"),
     "STALE_VERSION": (409, "The order was changed in the meantime"),
+    "STALE_DOCUMENT": (409, "The switch or the settings were changed in the meantime"),
     "ORDER_NOT_MODIFIABLE": (409, "The order can't be modified, or not so"),
     "SOFT_CANCEL_DISABLED": (409, "The administrator allows no soft cancels"),
     "SCHEDULE_OVER": (409, "The schedule was carried out, or is over"),
@@ -128,6 +129,8 @@ def problem_of(error: Exception) -> Problem | None:
             return Problem(error.code, str(error), members={"version": error.found})
         case errors.NotModifiable():
             return Problem(error.code, str(error), members={"reason": {"code": error.why, "text": error.words}})
+        case errors.StaleDocument():
+            return Problem(error.code, str(error), members={"version": error.found})
         case errors.Busy():
             return Problem(error.code, str(error), headers={"Retry-After": str(error.retry_after_s)})
         case errors.Refused():

@@ -38,9 +38,10 @@ def test_only_traders_and_admins_place():
     acts = ("requeue", "park", "unpark", "settle", "discard")
     operated = {name: OPERATES for name in (*(f"{act}_dead_letter" for act in acts), "drain_dead_letters")}
     placing = ["place_multi", "preview_orders", "modify_order", "cancel_multi", "preview_cancel", "cancel_order"]
-    placing += ["remove_schedule", "square_off"]
+    placing += ["remove_schedule", "square_off", "change_settings"]
+    switching = {"turn_switch": PLACES | OPERATES, "change_admin_settings": frozenset({Role.ADMIN})}
     # A postback is a hint, and changes nothing.
-    assert writes == {**dict.fromkeys(placing, PLACES), "hear_postback": None, **operated}
+    assert writes == {**dict.fromkeys(placing, PLACES), "hear_postback": None, **operated, **switching}
     assert {Role.OPERATOR, Role.ADMIN} == OPERATES
     assert {Role.TRADER, Role.ADMIN} == PLACES
     assert Role.TRADER not in READS_ALL
