@@ -79,6 +79,19 @@ class Client:
     def trades_of(self, order_id: str) -> Json:
         return self._get(f"/v2/orders/{quote(order_id, safe='')}/trades")
 
+    def switches(self) -> Json:
+        return self._get("/v2/switches")
+
+    def turn_switch(self, scope: str, subject: str, request: Json, idempotency_key: str) -> Json:
+        path = f"/v2/switches/{quote(scope, safe='')}/{quote(subject, safe='')}"
+        return self._write("PUT", path, request, idempotency_key).document
+
+    def settings(self) -> Json:
+        return self._get("/v2/settings")
+
+    def change_settings(self, changes: Json, idempotency_key: str) -> Json:
+        return self._write("PATCH", "/v2/settings", changes, idempotency_key).document
+
     def brokers(self) -> Json:
         return self._get("/v2/brokers")
 

@@ -16,7 +16,9 @@ from ops.exits import Exit, Failed
 from ops.operating import DEFAULTS, Options
 from ops.reconcile import reconcile
 from ops.screen import Screen
+from ops.settings import coordinator as settings
 from ops.surroundings import look_around
+from ops.switches import coordinator as switches
 from ops.verify import verify
 
 HELP = (
@@ -90,6 +92,17 @@ def commands() -> App:
     app.command(doctor)
     app.command(reconcile)
     app.command(verify)
+    switch = App(name="switch", help="Halt, restrict and resume what is sent, for anybody.", version_flags=())
+    switch.command(switches.switch_show, name="show")
+    switch.command(switches.switch_halt, name="halt")
+    switch.command(switches.switch_reduce, name="reduce")
+    switch.command(switches.switch_resume, name="resume")
+    app.command(switch)
+    of_all = App(name="settings", help="The settings for all.", version_flags=())
+    of_all.command(settings.settings_show, name="show")
+    of_all.command(settings.settings_set, name="set")
+    of_all.command(settings.settings_reset, name="reset")
+    app.command(of_all)
     letters = App(
         name="dlq",
         help="Orders that are stuck or unknown: look at them, send them back, park them, settle them, or give them up.",

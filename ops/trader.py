@@ -8,6 +8,8 @@ from cyclopts import App
 
 from ops import cancelling, modifying, placing, profile_commands, reading, schedules, squareoff
 from ops.commandline import offer_completion, run
+from ops.settings import trader as settings
+from ops.switches import trader as switches
 
 HELP = (
     "Place orders at your brokers, and see what became of them.\n\n"
@@ -41,7 +43,16 @@ def commands() -> App:
     schedule = App(name="schedule", help="What is to be cancelled at a time.", version_flags=())
     schedule.command(schedules.schedule_show, name="show")
     schedule.command(schedules.schedule_remove, name="remove")
-    for group in (order, intent, positions, schedule, profile):
+    switch = App(name="switch", help="Halt, restrict and resume what is sent for you.", version_flags=())
+    switch.command(switches.switch_show, name="show")
+    switch.command(switches.switch_halt, name="halt")
+    switch.command(switches.switch_reduce, name="reduce")
+    switch.command(switches.switch_resume, name="resume")
+    own = App(name="settings", help="Your own settings.", version_flags=())
+    own.command(settings.settings_show, name="show")
+    own.command(settings.settings_set, name="set")
+    own.command(settings.settings_reset, name="reset")
+    for group in (order, intent, positions, schedule, switch, own, profile):
         app.command(group)
     app.command(reading.orders)
     app.command(reading.trades)

@@ -88,7 +88,7 @@ def desk_here(options: Options) -> Iterator[tuple[Screen, Desk]]:
         raise Ended(failed.exit_code) from None
     except CoordinatorError as error:
         faults = error.faults if isinstance(error, Malformed) else ()
-        told = "that can't be true of this order:" if faults else str(error)
+        told = "that can't be so:" if faults else str(error)
         lines = tuple(f"{fault.pointer.lstrip('/')}: {fault.detail} [{fault.code}]" for fault in faults)
         screen.failure(Failed(Exit.ERROR, told, mend=MENDS.get(error.code, ""), code=error.code), lines=lines)
         raise Ended(Exit.ERROR) from None

@@ -1,0 +1,1 @@
+"""`trader switch` and `coordinator switch`: halt, restrict and resume what is sent."""

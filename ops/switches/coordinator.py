@@ -1,0 +1,121 @@
+"""`coordinator switch`: everybody's orders halted, restricted and resumed, straight on the database: no door is needed."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from ops.dlq.here import desk_here
+from ops.exits import Exit
+from ops.operating import DEFAULTS, Options
+from ops.switches import look
+
+Scope = Literal["all", "user", "account", "strategy"]
+Flag = Annotated[bool, Parameter(negative=())]
+
+
+def switch_show(*, options: Options = DEFAULTS) -> Exit:
+    """Every switch that was ever turned: its mode, who turned it and why, and what followed."""
+    from pipeline import switches
+
+    with desk_here(options) as (screen, desk):
+        return look.show(screen, switches.show(desk, switches.By(name="", user_id=None, is_operator=True)))
+
+
+def switch_halt(
+    scope: Scope,
+    subject: str | None = None,
+    /,
+    *,
+    reason: str,
+    cancel_open: Flag = False,
+    flatten: Flag = False,
+    operator: str | None = None,
+    options: Options = DEFAULTS,
+) -> Exit:
+    """Send nothing more; what was not sent yet is ended within a second. Cancels still pass.
+
+    Works on the database itself, also while no web process does.
+
+    Args:
+        scope: everything (all), a user, an account, or a user's strategy.
+        subject: a user's name or id, an account's id, or USER:STRATEGY; not needed for all.
+        reason: why; it is recorded in the audit log, and rejected orders carry it.
+        cancel_open: cancel the open orders as well.
+        flatten: cancel the open orders, then close MIS and NRML positions at market.
+        operator: who; the user of this machine when not given.
+    """
+    return _turn("HALTED", scope, subject, reason, operator, options, cancel_open=cancel_open, flatten=flatten)
+
+
+def switch_reduce(
+    scope: Scope,
+    subject: str | None = None,
+    /,
+    *,
+    reason: str,
+    cancel_open: Flag = False,
+    flatten: Flag = False,
+    operator: str | None = None,
+    options: Options = DEFAULTS,
+) -> Exit:
+    """Send only orders that make a position smaller, never more than the position. Cancels still pass.
+
+    Args:
+        scope: everything (all), a user, an account, or a user's strategy.
+        subject: a user's name or id, an account's id, or USER:STRATEGY; not needed for all.
+        reason: why; it is recorded in the audit log, and rejected orders carry it.
+        cancel_open: cancel the open orders as well.
+        flatten: cancel the open orders, then close MIS and NRML positions at market.
+        operator: who; the user of this machine when not given.
+    """
+    return _turn("REDUCING", scope, subject, reason, operator, options, cancel_open=cancel_open, flatten=flatten)
+
+
+def switch_resume(
+    scope: Scope,
+    subject: str | None = None,
+    /,
+    *,
+    reason: str,
+    operator: str | None = None,
+    options: Options = DEFAULTS,
+) -> Exit:
+    """Send everything again.
+
+    Args:
+        scope: everything (all), a user, an account, or a user's strategy.
+        subject: a user's name or id, an account's id, or USER:STRATEGY; not needed for all.
+        reason: why; it is recorded in the audit log.
+        operator: who; the user of this machine when not given.
+    """
+    return _turn("ACTIVE", scope, subject, reason, operator, options)
+
+
+def _turn(
+    mode: str,
+    scope: str,
+    subject: str | None,
+    reason: str,
+    operator: str | None,
+    options: Options,
+    *,
+    cancel_open: bool = False,
+    flatten: bool = False,
+) -> Exit:
+    from domain.switches import Mode
+    from domain.switches import Scope as ScopeOf
+    from pipeline import aftermath, switches
+
+    with desk_here(options) as (screen, desk):
+        whom = look.subject_of(scope, subject)
+        asked = switches.Turn(
+            mode=Mode(mode), reason=look.reason_given(reason), cancel_open=cancel_open, flatten=flatten
+        )
+        by = switches.By(name=operator or getpass.getuser(), user_id=None, is_operator=True)
+        told = switches.turn(desk, ScopeOf(scope.upper()), whom, asked, by)
+        aftermath.carry_out(desk)
+        now = next(row for row in switches.show(desk, by) if (row["scope"], row["subject"]) == (told["scope"], told["subject"]))
+        return look.tell(screen, now)
