@@ -23,7 +23,7 @@ from domain.verdicts import Reject
 from pipeline.batch import Batch
 from pipeline.changes import finish, send, wait
 from pipeline.desk import Desk
-from pipeline.permits import Permits, halted_text, permits_of
+from pipeline.permits import Permits, halted_text, look_at_positions, permits_of
 from pipeline.reports import READ, from_body
 from pipeline.stage import Policy
 from pipeline.stages import modify
@@ -78,7 +78,7 @@ class ModifyGroup:
     ) -> Facts:
         called = [change.order_id for change in found.values() if change.told in (Told.ACCEPTED, Told.UNKNOWN)]
         asked = [held[change.order_id] for change in found.values() if is_to_be_asked(change, held[change.order_id])]
-        permits, revoked = permits_for(unit, asked), revoked_intents(unit, self._desk, found.values())
+        permits, revoked = permits_for(unit, asked, at), revoked_intents(unit, self._desk, found.values())
         totals = accounts.lock(unit, sorted({order.account_id for order in asked if order.account_id is not None}))
         return Facts(
             settings=self._desk.settings(),
@@ -169,6 +169,8 @@ def gate(
             f"quantity {quantity} is more than the {order.quantity} it is for; {switch.named} is {switch.mode}"
             f" ({switch.reason}, by {switch.by})",
         )
+    if terms_of(change.wanted).keys() - {"quantity"} and (breach := permits.breach_of(order)) is not None:
+        return "REDUCING_ONLY", f"only a smaller quantity is taken: {breach}; {switch.named} is {switch.mode} ({switch.reason})"
     return None
 
 
@@ -176,9 +178,12 @@ def is_to_be_asked(change: Change, order: Order) -> bool:
     return change.told in (None, Told.NOT_SENT) and order.state not in TERMINAL
 
 
-def permits_for(unit: Unit, asked: Sequence[Order]) -> Permits:
-    """The switches that count for these orders. Before their accounts are locked."""
-    return permits_of(unit, [(order, order.account_id, order.instrument) for order in asked if order.account_id])
+def permits_for(unit: Unit, asked: Sequence[Order], at: datetime) -> Permits:
+    """The switches that count for these orders, and the positions that theirs close. Before their accounts are locked."""
+    placed = [(order, order.account_id, order.instrument) for order in asked if order.account_id]
+    permits = permits_of(unit, placed)
+    look_at_positions(unit, permits, placed, at, sent_only=True)
+    return permits
 
 
 def revoked_intents(unit: Unit, desk: Desk, asked: Collection[Change]) -> frozenset[str]:

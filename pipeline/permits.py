@@ -39,6 +39,11 @@ class Permits:
             return None
         return Reject("REDUCING_ONLY", (f"{breach}; {switch.named} is {switch.mode} ({switch.reason}, by {switch.by})",))
 
+    def breach_of(self, order: Order) -> str | None:
+        """Why what is left of an order at its broker may make a position larger; None where it only closes."""
+        place = Place(order.user_id, order.account_id or "", order.instrument, order.product)
+        return find_breach(place, order.side, order.pending_quantity, self.standings.get(place, Standing()))
+
     def take(self, order: Order, account_id: str, instrument: str) -> None:
         """What the order may fill is under way from now on."""
         standing = self.standings.get(Place(order.user_id, account_id, instrument, order.product))

@@ -123,7 +123,7 @@ class Changer(Pump[ChangeCall]):
     ) -> frozenset[str]:
         """The orders whose modify may not be asked for any more; its first stage says why."""
         asked = [(held[command.order_id], found[command.order_id, command.seq]) for command in claimed]
-        permits = permits_for(unit, [order for order, _ in asked])
+        permits = permits_for(unit, [order for order, _ in asked], at)
         revoked, settings = revoked_intents(unit, self._desk, [change for _, change in asked]), self._desk.settings()
         return frozenset(
             order.id for order, change in asked if gate(order, change, permits, revoked, settings, at) is not None
