@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from house import BookedBroker, FakeBroker, House, change_engine, eventually, intake_engine, outcome_engine
+from modify_works import ModifiableBroker, ModifyWorks
 from works import Works
 
 from brokers.base import Line
@@ -319,6 +320,25 @@ def test_a_short_position_is_closed_by_buying(house: House, works: Works, broker
 
     assert end_of(house, sold) == ("REJECTED", "REDUCING_ONLY")
     assert house.order(bought).state is OrderState.RECEIVED
+
+
+def test_under_reducing_only_what_closes_a_position_gets_other_terms(house: House) -> None:
+    broker = ModifiableBroker()
+    works = ModifyWorks(house, broker)
+    (bought,) = works.place(quantity=100, **MIS)
+    broker.trade(house.order(bought).broker_order_id or "", 100)
+    works.look()
+    (opening,) = works.place(quantity=10, **MIS)
+    (closing,) = works.place(quantity=100, side="SELL", **MIS)
+    switch(works.desk, Mode.REDUCING)
+
+    dearer = works.modify(opening, price="1101.00")
+    smaller = works.modify(closing, price="1099.00")
+    works.settle()
+
+    assert (works.result(dearer), works.change_of(dearer).reason_code) == ("REFUSED", "REDUCING_ONLY")
+    assert works.result(smaller) == "MODIFIED"
+    house.check()
 
 
 @contextmanager
