@@ -24,11 +24,26 @@ from domain.ids import new_id
 from domain.intents import PlaceRequest, Submission
 from domain.orders import Order
 from domain.schedules import ScheduledCancel
+from domain.setting_names import Changes
 from domain.signals import SignalForm, digest_of, order_of
 from domain.squareoff import SquareOff
+from domain.switches import Mode, Scope
 from domain.verdicts import Verdict
 from ops import clock
-from pipeline import crash, deadletters, drain, groups, letters, schedules, signals, squareoff
+from pipeline import (
+    aftermath,
+    crash,
+    deadletters,
+    drain,
+    groups,
+    letters,
+    reads,
+    schedules,
+    settings,
+    signals,
+    squareoff,
+    switches,
+)
 from pipeline.books import BookReader
 from pipeline.chain import OUTCOME, queue_of
 from pipeline.deadletters import By
@@ -43,6 +58,7 @@ from pipeline.stage import Policy, set_aside
 from pipeline.stages import persist
 from pipeline.steps import STEPS
 from pipeline.sweep import Sweep
+from pipeline.switches import Turn, turn
 from pipeline.updates import Inbox, Update
 from pipeline.wakeups import Wakeups
 from store import commands
@@ -52,6 +68,7 @@ from tests.chaos.office import KEY, PLACE, cancel_all
 from tests.chaos.toy import WireBroker, a_row
 
 OPERATOR = By(operator="anybody", reason="the crash is over")
+SWITCHER = switches.By(name="anybody", user_id=None, is_operator=True)
 TRIES = Policy(tries=5, backoff_ms=(200, 1_000))
 SIGNALS = SignalForm.model_validate(
     {
@@ -255,6 +272,29 @@ def compare(house: House, desk: Desk, asked: Asked) -> None:
     Reconciler(desk, BROKER).run("-")
 
 
+def switch(house: House, desk: Desk, asked: Asked) -> None:
+    """One that stops nobody's orders."""
+    turn(desk, Scope.STRATEGY, f"{house.user_id}:nobodys", Turn(mode=Mode.HALTED, reason="a try"), SWITCHER)
+
+
+def halt(house: House, desk: Desk, asked: Asked) -> None:
+    turn(desk, Scope.USER, house.user_id, Turn(mode=Mode.HALTED, reason="a try", cancel_open=True), SWITCHER)
+    aftermath.carry_out(desk)
+
+
+def flatten(house: House, desk: Desk, asked: Asked) -> None:
+    turn(desk, Scope.USER, house.user_id, Turn(mode=Mode.HALTED, reason="a try", flatten=True), SWITCHER)
+    aftermath.carry_out(desk)
+
+
+def set_(house: House, desk: Desk, asked: Asked) -> None:
+    settings.change(desk, "admin", Changes({"dispatch_tries": 9}), settings.By(name="anybody"))
+
+
+def note_a_read(house: House, desk: Desk, asked: Asked) -> None:
+    reads.note(desk, "anybody", "list_orders", "/v2/orders", "key")
+
+
 def ask_(house: House, desk: Desk, asked: Asked) -> None:
     ask(desk, ["FK0001"])
 
@@ -312,6 +352,11 @@ ACTS: dict[str, Callable[[House, Desk, Asked], None]] = {
     "leave streams": leave_streams,
     "compare": compare,
     "ask": ask_,
+    "switch": switch,
+    "halt": halt,
+    "flatten": flatten,
+    "set": set_,
+    "note a read": note_a_read,
     "schedule": schedule,
     "begin schedules": begin_schedules,
     "unschedule": unschedule,

@@ -348,6 +348,11 @@ SCENES: dict[str, Scene] = {
     "schedules.remove.": Scene(scheduled, "unschedule", sends=False),
     "schedules.": Scene(scheduled, "begin schedules", "due", sends=False),
     "squareoff.": Scene(with_a_position, "square off"),
+    "switches.": Scene(accepted, "switch"),
+    "aftermath.flattened": Scene(with_a_position, "flatten"),
+    "aftermath.": Scene(at_rest, "halt", leaves="cancelled"),
+    "settings.": Scene(accepted, "set"),
+    "reads.": Scene(accepted, "note a read"),
     "clock.partitions.": Scene(nothing, "partitions", sends=False),
 }
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
 import pytest
-from door_server import PLACE, Server, a_key, a_line, a_request, let_everything_in, make_key, serving
+from door_server import PLACE, SECRET, Server, a_key, a_line, a_request, let_everything_in, make_key, serving
 from shared_services import SharedServices
 
 from domain.ids import new_id
+from ops.commandline import run
+from ops.coordinator import commands as coordinator_commands
+from ops.trader import commands as trader_commands
 from store.unit import Store
 from store.users import Role
 
@@ -352,3 +356,94 @@ def test_a_halt_ends_what_was_accepted_and_not_sent(trader: httpx2.Client, store
     assert seen["followed"]["unsent"][0]["matched"] == 1
     intent = trader.get(f"/v2/intents/{seen['followed']['unsent'][0]['intentId']}").json()
     assert intent["kind"] == "CANCEL"
+
+
+# By command.
+
+
+@pytest.fixture
+def command(
+    doors: tuple[Server, Server],
+    clients: dict[str, httpx2.Client],
+    queue_url: str,
+    services: SharedServices,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs a line of `trader` or `coordinator`; gives its exit code and what it wrote."""
+    given = {
+        "TRADER_URL": doors[0].url,
+        "TRADER_KEY": clients["trader"].headers["Authorization"].removeprefix("Bearer "),
+        "DATABASE_URL": doors[0].database_url,
+        "RABBITMQ_URL": queue_url,
+        "REDIS_URL": services.redis_url,
+        "COORDINATOR_SECRET": SECRET,
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    def line(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        tree = {"trader": trader_commands, "coordinator": coordinator_commands}[words[0]]
+        code = run(tree(), list(words[1:]))
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return line
+
+
+def test_a_trader_halts_and_resumes_by_command(command: Any) -> None:
+    code, out, _ = command("trader", "switch", "halt", "strategy", "by-hand", "--reason", "it runs away")
+    assert code == 0
+    assert "is HALTED: nothing more is sent for it; cancels pass" in out
+
+    code, out, _ = command("trader", "switch", "show")
+    assert code == 0
+    assert "by-hand" in out
+    assert "it runs away" in out
+    code, out, _ = command("trader", "switch", "resume", "strategy", "by-hand", "--reason", "over", "--json")
+    assert code == 0
+    assert json.loads(out)["mode"] == "ACTIVE"
+    code, _, err = command("trader", "switch", "halt", "all", "--reason", "it runs away")
+    assert code == 1
+    assert "NOT_ALLOWED" in err
+    assert command("trader", "switch", "halt", "account", "--reason", "x")[0] == 2
+    assert command("trader", "switch", "halt", "--reason", " ")[0] == 2
+
+
+def test_an_operator_halts_on_the_database_and_a_trader_cannot_resume(command: Any) -> None:
+    code, out, _ = command(
+        "coordinator", "switch", "halt", "strategy", "the trader:by-desk", "--reason", "enough", "--operator", "asha", "--json"
+    )
+    assert code == 0
+    document = json.loads(out)
+    assert (document["mode"], document["by"], document["byOperator"]) == ("HALTED", "asha", True)
+    assert document["carriedOutAt"] is not None
+    code, _, err = command("trader", "switch", "resume", "strategy", "by-desk", "--reason", "please")
+    assert (code, "NOT_ALLOWED" in err) == (1, True)
+    assert command("coordinator", "switch", "resume", "strategy", "the trader:by-desk", "--reason", "over")[0] == 0
+    code, _, err = command("coordinator", "switch", "halt", "user", "nobody at all", "--reason", "x")
+    assert (code, "NOT_FOUND" in err) == (1, True)
+    code, out, _ = command("coordinator", "switch", "show", "--json")
+    assert "by-desk" in str(json.loads(out)["switches"])
+
+
+def test_settings_are_shown_set_and_reset_by_command(command: Any, admin: httpx2.Client) -> None:
+    code, out, _ = command("coordinator", "settings", "show", "quantityMax")
+    assert code == 0
+    assert "limits.quantityMax = 1000000" in out
+    assert "0 to 1,000,000,000; null for none; default 1000000" in out
+    assert command("coordinator", "settings", "set", "limits.quantityMax", "none")[0] == 0
+    assert admin.get(ADMIN).json()["settings"]["limits"]["quantityMax"] is None
+    code, _, err = command("coordinator", "settings", "set", "quantityMax", "many")
+    assert code == 1
+    assert "limits/quantityMax" in err
+    assert command("coordinator", "settings", "reset", "quantityMax")[0] == 0
+    assert command("coordinator", "settings", "set", "nonsense", "1")[0] == 2
+
+    assert command("trader", "settings", "set", "allowPartialMultiOrder", "false")[0] == 0
+    code, out, _ = command("trader", "settings", "show", "--json")
+    assert json.loads(out)["settings"]["allowPartialMultiOrder"] is False
+    code, _, err = command("trader", "settings", "set", "defaultBroker", "zerodha")
+    assert (code, "NOT_ONE_OF" in err) == (1, True)
+    assert command("trader", "settings", "reset", "allowPartialMultiOrder")[0] == 0
