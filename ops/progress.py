@@ -201,7 +201,7 @@ def _sentence(order: Json) -> str:
     terms = " ".join(str(order[name]) for name in ("side", "quantity", "instrument") if order.get(name))
     words = [str(order.get("state") or "?")]
     work = order.get("work") or {}
-    if work.get("stage") and work.get("state") != "DONE":
+    if work.get("stage") and work.get("state") not in ("DONE", "HELD"):  # why it is held comes last
         words.append(f"in {work['stage']}" + ("" if work.get("state") in PLAIN_WORK else f" ({work.get('state')})"))
     if order.get("broker"):
         words.append(f"{'for' if order.get('state') in UNSENT else 'at'} {order['broker']}")

@@ -141,7 +141,9 @@ class Groups:
         for number in decision.releases:
             self._release(*line(number), batch)
         for number in decision.cancels:
-            _end(*line(number), OrderState.CANCELLED, "CANCELLED_UNSENT", "cancelled before it was sent", batch)
+            command, order = line(number)
+            if not order.changing or order.send_before <= batch.at:  # else its cancel ends it, and knows why
+                _end(command, order, OrderState.CANCELLED, "CANCELLED_UNSENT", "cancelled before it was sent", batch)
         for number, reason in decision.rejections.items():
             _end(*line(number), OrderState.REJECTED, "GROUP_REJECTED", reason, batch)
         for number, why in decision.waits.items():
