@@ -41,6 +41,28 @@ class Client:
     def place(self, request: Json, idempotency_key: str) -> Placed:
         return self._write("POST", "/v2/orders/multi", request, idempotency_key)
 
+    def preview(self, request: Json) -> Json:
+        """What would become of a place request now; nothing is stored."""
+        return _document(self._send("POST", "/v2/orders/preview", json=request))
+
+    def signals(self) -> Json:
+        return self._get("/v2/signals")
+
+    def signal(self, name: str) -> Json:
+        return self._get(_signal_path(name))
+
+    def received(self, name: str, *, limit: int, after: str | None = None) -> Json:
+        return self._get(f"{_signal_path(name)}/received", {"limit": limit, "after": after})
+
+    def set_signal(self, name: str, form: Json, idempotency_key: str) -> Placed:
+        return self._write("PUT", _signal_path(name), form, idempotency_key)
+
+    def rotate_signal(self, name: str, idempotency_key: str) -> Placed:
+        return self._write("POST", f"{_signal_path(name)}/rotate", None, idempotency_key)
+
+    def remove_signal(self, name: str, idempotency_key: str) -> Placed:
+        return self._write("DELETE", _signal_path(name), None, idempotency_key)
+
     def modify(self, order_id: str, version: int, terms: Json, idempotency_key: str) -> Placed:
         path = f"/v3/orders/{quote(order_id, safe='')}"
         return self._write("PUT", path, terms, idempotency_key, {"If-Match": f'"{version}"'})
@@ -140,6 +162,10 @@ class Client:
         if problem is not None:
             raise problem
         raise Lost(f"{self.base_url} answered {answer.status_code} without saying why")
+
+
+def _signal_path(name: str) -> str:
+    return f"/v2/signals/{quote(name, safe='')}"
 
 
 def _told(query: Mapping[str, object] | None) -> dict[str, str]:

@@ -62,6 +62,26 @@ def read_orders(path: Path) -> OrderFile:
     Raises:
         Failed: there is no such file, or it isn't JSON of that form.
     """
+    name, text, document = _read(path, FORM)
+    if isinstance(document, list):
+        document = {"orders": document}
+    if not isinstance(document, dict) or not isinstance(document.get("orders"), list):
+        raise Failed(Exit.USAGE, f'{name} has no list "orders"', mend=FORM)
+    document.pop("$schema", None)
+    return OrderFile(name, text, document)
+
+
+def read_form(path: Path, mend: str) -> OrderFile:
+    """A file with one JSON object, or standard input; `mend` says what it looks like. Raises Failed."""
+    name, text, document = _read(path, mend)
+    if not isinstance(document, dict):
+        raise Failed(Exit.USAGE, f"{name} is no JSON object", mend=mend)
+    document.pop("$schema", None)
+    return OrderFile(name, text, document)
+
+
+def _read(path: Path, mend: str) -> tuple[str, str, Any]:
+    """The file's name for its user, its text and its JSON."""
     is_stdin = str(path) == STDIN
     name = "-" if is_stdin else str(path)
     try:
@@ -71,17 +91,11 @@ def read_orders(path: Path) -> OrderFile:
     except UnicodeDecodeError as error:
         raise Failed(Exit.USAGE, f"{name} isn't UTF-8 text") from error
     try:
-        document: Any = json.loads(text, parse_float=str, parse_constant=_refuse, object_pairs_hook=_unique)
+        return name, text, json.loads(text, parse_float=str, parse_constant=_refuse, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
-        raise Failed(Exit.USAGE, f"{name}:{error.lineno}:{error.colno}: {error.msg}", mend=FORM) from error
+        raise Failed(Exit.USAGE, f"{name}:{error.lineno}:{error.colno}: {error.msg}", mend=mend) from error
     except ValueError as error:
         raise Failed(Exit.USAGE, f"{name}: {error}") from error
-    if isinstance(document, list):
-        document = {"orders": document}
-    if not isinstance(document, dict) or not isinstance(document.get("orders"), list):
-        raise Failed(Exit.USAGE, f'{name} has no list "orders"', mend=FORM)
-    document.pop("$schema", None)
-    return OrderFile(name, text, document)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

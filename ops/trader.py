@@ -6,7 +6,7 @@ import sys
 
 from cyclopts import App
 
-from ops import cancelling, modifying, placing, profile_commands, reading, schedules, squareoff
+from ops import cancelling, modifying, placing, previewing, profile_commands, reading, schedules, signals, squareoff
 from ops.commandline import offer_completion, run
 from ops.settings import trader as settings
 from ops.switches import trader as switches
@@ -25,6 +25,7 @@ def commands() -> App:
     app = App(name="trader", help=HELP, help_format="plaintext", version_flags=())
     order = App(name="order", help="Place, modify and cancel orders, and look at one.", version_flags=())
     order.command(placing.place_multi, name="place-multi")
+    order.command(previewing.order_preview, name="preview")
     order.command(modifying.order_modify, name="modify")
     order.command(cancelling.order_cancel, name="cancel")
     order.command(cancelling.cancel_multi, name="cancel-multi")
@@ -43,7 +44,14 @@ def commands() -> App:
     schedule = App(name="schedule", help="What is to be cancelled at a time.", version_flags=())
     schedule.command(schedules.schedule_show, name="show")
     schedule.command(schedules.schedule_remove, name="remove")
-    for group in (order, intent, positions, schedule, profile):
+    signal = App(name="signal", help="Webhooks of charting programs: each signal becomes one order.", version_flags=())
+    signal.command(signals.signal_set, name="set")
+    signal.command(signals.signal_list, name="list")
+    signal.command(signals.signal_show, name="show")
+    signal.command(signals.signal_received, name="received")
+    signal.command(signals.signal_rotate, name="rotate")
+    signal.command(signals.signal_remove, name="remove")
+    for group in (order, intent, positions, schedule, signal, profile):
         app.command(group)
     app.command(reading.orders)
     app.command(reading.trades)
