@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
+from domain.events import EventType
 from ops.grid import grid
 from ops.progress import LiveProgress, steps
 from ops.show import LINE, ORDER_COLUMNS, price, reason
-from ops.story import duration, facts
+from ops.story import SENTENCES, duration, facts
 
 
 def an_order(**more):
@@ -131,3 +132,7 @@ def test_facts_are_told_with_their_units():
     told = facts({"blocked_paise": 150000, "isBuy": True, "lot_size": 65, "nested": {"a": 1}, "nothing": None})
 
     assert told == "blocked ₹1,500.00 · is buy yes · lot size 65 · nested (a 1)"
+
+
+def test_every_event_has_a_sentence():
+    assert {event.value for event in EventType} <= set(SENTENCES)
