@@ -12,6 +12,7 @@ import argparse
 import json
 import random
 import secrets
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -25,7 +26,7 @@ import httpx2
 import psycopg
 
 from ops.interrupts import Interrupted, handling_interrupts
-from ops.processes import SIMULATED
+from ops.processes import PROJECT, SIMULATED
 from ops.sandbox import SandboxAccount
 from ops.sandbox import seed as open_accounts
 from ops.stack import Stack
@@ -41,7 +42,14 @@ RESTING: dict[str, Any] = {
 KEPT = "keep"  # the tag of what the job doesn't mean
 KILLED_AT = 0.4  # of the cancel calls
 FILLED_SHARE = 0.01
-ALL_SETTINGS = {"max_orders_per_batch": 500, "admission_age_s": 30.0, "place_timeout_s": 5.0, "read_timeout_s": 5.0}
+ALL_SETTINGS = {
+    "max_orders_per_batch": 500,
+    "admission_age_s": 30.0,
+    "max_unsent_s": 7_200,
+    "place_timeout_s": 5.0,
+    "read_timeout_s": 10.0,
+}
+VERIFIED_WITHIN_S = 900.0
 ENDED = "('CANCELLED', 'FILLED', 'REJECTED', 'EXPIRED')"
 
 Told = Callable[[str], None]
@@ -96,6 +104,20 @@ class JobBed(Bed):
         assert answer.status_code in (200, 409), answer.text
         return bool(answer.status_code == 200)
 
+    def verify(self) -> str:
+        """As a bed's, with the time that many orders take."""
+        command = [sys.executable, "-m", "ops.coordinator", "verify"]
+        ran = subprocess.run(
+            command,
+            env=self.stack.environment(),
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=VERIFIED_WITHIN_S,
+            check=False,
+        )
+        return "" if ran.returncode == 0 else f"{ran.stdout}{ran.stderr}".strip()
+
     def _prepare(self, stack: Stack) -> dict[str, Any]:
         facts = super()._prepare(stack)
         more = tuple(
@@ -128,7 +150,7 @@ class Job:
         self._client = httpx2.Client(
             base_url=bed.stack.base_url,
             headers={"Authorization": f"Bearer {bed.key}"},
-            timeout=60.0,
+            timeout=180.0,
             trust_env=False,
             limits=httpx2.Limits(max_connections=8),
         )
@@ -240,7 +262,7 @@ class Job:
             if time.monotonic() - shown > 5:
                 shown = time.monotonic()
                 self._told(f"  {shown - began:5.0f} s  {calls} calls, {settled} of {self._matched} lines settled")
-            time.sleep(0.1)
+            time.sleep(0.3)
         self._found(f"{self._matched - settled} of {self._matched} lines had no result after {within_s:.0f} s")
 
     def _some_tags(self, share: float) -> list[str]:

@@ -66,6 +66,12 @@ def say_what_a_schema_cannot(case) -> None:
     case.body.pop("after", None)
     case.body.update({name: int(case.body[name]) for name in WHOLE if case.body.get(name) is not None})
     case.body.update({name: 1.5 for name in DECIMALS if isinstance(case.body.get(name), float | int)})
+    if case.operation.path.startswith("/v2/orders/multi/cancel"):
+        say_which_orders(case.body)
+    if case.operation.path == "/v2/positions/square-off":
+        case.body = {"all": True, "dryRun": case.body.get("dryRun", False)}
+    if case.operation.path == "/v3/orders/{orderId}":
+        case.body["quantity"] = 5  # something is named
     if "orders" in case.body:
         case.body["orders"] = case.body["orders"][:20]
         for number, line in enumerate(case.body["orders"]):
@@ -77,6 +83,18 @@ def say_what_a_schema_cannot(case) -> None:
         case.body["maxUnsentSec"] = int(case.body.get("maxUnsentSec") or 60)
 
 
+def say_which_orders(body) -> None:
+    """Ids that differ, or a filter that says something, and never both."""
+    given = {name: value for name, value in (body.get("filter") or {}).items() if value is not None}
+    ids = sorted({order_id.lower() for order_id in body.get("orderIds") or []})[:500]
+    for name in ("filter", "orderIds", "at", "atSessionEnd", "lateBySec"):  # now: a time is a test of its own
+        body.pop(name, None)
+    if ids:
+        body["orderIds"] = ids
+    else:
+        body["filter"] = {name: value for name, value in given.items() if name != "all"} or {"all": True}
+
+
 # To a schema, a number has any count of decimals, and 10.0 is an integer.
 DECIMALS = ("price", "triggerPrice", "marketProtection", "averagePrice")
-WHOLE = ("forMinutes", "filledQuantity", "limit")
+WHOLE = ("forMinutes", "filledQuantity", "limit", "disclosedQuantity")
