@@ -49,7 +49,7 @@ def dlq_discard(
 ) -> Exit:
     """Give a stuck order up for good: it is rejected, and what it held of its account is freed.
 
-    Refused where a broker may have the order already.
+    Of a stuck cancel only the cancel is given up: the order lives on. Refused where a broker may have heard of it already.
 
     Args:
         order_id: its id, or the last characters of it as the list shows them.
@@ -65,7 +65,8 @@ def dlq_discard(
             raise Failed(Exit.USAGE, f"discarding order {full_id} can't be undone", mend="Say --yes if you mean it.")
         told = deadletters.discard(desk, full_id, by)
         letters.tidy(desk, [told["from"]])
-        screen.result(_document(told, by), Text(f"order {full_id} is given up; it was stuck in {told['from']}"))
+        what = f"the {told['kind']} of order" if "kind" in told else "order"
+        screen.result(_document(told, by), Text(f"{what} {full_id} is given up; it was stuck in {told['from']}"))
         return Exit.OK
 
 
