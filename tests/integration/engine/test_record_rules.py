@@ -201,7 +201,7 @@ def test_a_reader_that_holds_an_old_snapshot_does_not_slow_the_claims(house: Hou
         reader.execute("select count(*) from commands")
         early = [quickest(lambda: engine.run("validate")), quickest(dispatcher.pump)]
         churn(house, "validate", 50_000)
-        churn(house, dispatcher._stage, 50_000)
+        churn(house, dispatcher.stage, 50_000)
         engine.run("validate")
         late = [quickest(lambda: engine.run("validate")), quickest(dispatcher.pump)]
 
