@@ -7,7 +7,7 @@ import orjson
 from domain.errors import NotFound
 from domain.intents import Acceptance, PlaceRequest, Submission
 from ingress import parameters, shape
-from ingress.answers import Accepted, History, IntentView, OrderDetail, OrderPage, TradePage
+from ingress.answers import Accepted, History, OrderDetail, OrderPage, PlaceIntent, TradePage
 from ingress.door import Door, scope_of
 from ingress.intents import as_it_stands, path_of
 from ingress.operations import EVERY_ROLE, PLACES, Answer, Call, op
@@ -54,8 +54,8 @@ PLACE_EXAMPLE = {
             model=Accepted,
             headers={"Location": "The intent.", "Idempotency-Replayed": "true: this key was used before."},
         ),
-        200: Answer(description="With Prefer: wait: every line has settled.", model=IntentView),
-        207: Answer(description="With Prefer: wait: some lines have settled.", model=IntentView),
+        200: Answer(description="With Prefer: wait: every line has settled.", model=PlaceIntent),
+        207: Answer(description="With Prefer: wait: some lines have settled.", model=PlaceIntent),
     },
     problems=(
         "IDEMPOTENCY_KEY_MISSING",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -22,6 +26,9 @@ from domain.ids import new_id
 from ingress.answers import History, IntentView, OrderDetail
 from ingress.change_forms import AcceptedCancel, AcceptedModify, MatchPage
 from store.users import Role
+
+sys.path.append(str(Path(__file__).parent / "engine"))
+from proxies import Proxy
 
 CANCEL = "/v2/orders/multi/cancel"
 
@@ -361,6 +368,54 @@ def test_cancels_and_modifies_are_taken_while_the_queue_is_away(tmp_path, door, 
         modify = client.put(f"/v3/orders/{second}", json={"quantity": 5}, headers={**a_key(), "If-Match": '"1"'})
     assert (cancel.status_code, cancel.json()["matched"]) == (202, 1)
     assert modify.status_code == 202
+
+
+def test_while_the_database_is_away_nothing_is_taken_and_the_key_is_safe_to_use_again(
+    tmp_path, door, record, queue_url, services
+):
+    name = make_key(door.database_url, "patient", Role.TRADER)
+    with door.client(name) as client:
+        first, second = placed(client, record, {}, {})
+    cancel, modify = a_key(), {**a_key(), "If-Match": "1"}
+    with contextlib.closing(Proxy(door.database_url)) as proxy, ExitStack() as stack:
+        urls = {"database_url": proxy.url, "queue_url": queue_url, "redis_url": services.redis_url}
+        client = stack.enter_context(stack.enter_context(serving(tmp_path, **urls)).client(name))
+
+        def asked() -> list[httpx2.Response]:
+            return [
+                client.post(CANCEL, json={"orderIds": [first]}, headers=cancel),
+                client.put(f"/v3/orders/{second}", json={"quantity": 5}, headers=modify),
+            ]
+
+        client.get("/v2/orders")  # the caller is known for a second
+        proxy.cut()
+        for answer in asked():
+            assert (answer.status_code, answer.json()["code"]) == (503, "STORE_UNAVAILABLE")
+            assert int(answer.headers["Retry-After"]) >= 1
+        proxy.mend()
+        end = time.monotonic() + 20
+        while [answer.status_code for answer in asked()] != [202, 202]:
+            assert time.monotonic() < end
+        assert {answer.headers["Idempotency-Replayed"] for answer in asked()} == {"true"}
+    changes = record.execute("select count(*) from changes where order_id in (%s, %s)", (first, second)).fetchone()
+    assert changes == (2,)
+
+
+def test_a_key_of_one_kind_of_request_is_no_key_of_another(ada, record):
+    (order_id,) = placed(ada, record)
+    key, other = a_key(), a_key()
+    ada.post(PLACE, json=a_request(), headers=key)
+    ada.post(CANCEL, json={"orderIds": [order_id]}, headers=other)
+
+    answers = [
+        ada.post(CANCEL, json={"orderIds": [order_id]}, headers=key),
+        ada.put(f"/v3/orders/{order_id}", json={"quantity": 5}, headers={**key, "If-Match": "1"}),
+        ada.post(PLACE, json=a_request(), headers=other),
+        ada.put(f"/v3/orders/{order_id}", json={"quantity": 5}, headers={**other, "If-Match": "1"}),
+        ada.delete(f"/v2/orders/{order_id}", headers=other),
+    ]
+
+    assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(422, "IDEMPOTENCY_KEY_REUSED")}
 
 
 # Modifying
