@@ -50,12 +50,15 @@ class Judged:
         if not is_the_order(update, order):
             self.hints.add(broker)
             return
+        if order.changing:
+            self.hints.add(broker)  # what comes of a change is a book's to say
         if not tells_something(row, order):
             return
         self.reports.append(Report(order.order_id, Source.STREAM, to_body(row, update.account_id, broker)))
         if row.filled_quantity > order.filled_quantity:
             self.hints.add(broker)
-            self.fills[order.order_id] = (update.account_id, min(row.filled_quantity, order.quantity))
+            most = max(order.quantity, row.quantity) if order.modifies else order.quantity  # it may have more by now
+            self.fills[order.order_id] = (update.account_id, min(row.filled_quantity, most))
 
 
 def is_the_order(update: Update, order: Known) -> bool:

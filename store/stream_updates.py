@@ -11,7 +11,7 @@ from store.unit import Unit, array, text_array
 
 NEWEST = 2_000  # an owner's orders, among which one is looked for whose broker told no tag
 
-_COLUMNS = "o.id, o.broker_tag, o.account_id, o.broker_order_id, o.state, o.quantity, o.filled_quantity"
+_COLUMNS = "o.id, o.broker_tag, o.account_id, o.broker_order_id, o.state, o.quantity, o.filled_quantity, o.modifies, o.changing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class Known:
     state: OrderState
     quantity: int
     filled_quantity: int
+    modifies: int = 0  # calls that modify it
+    changing: int = 0  # modifies and cancels of it that are under way
 
 
 def by_tags(unit: Unit, tags: Sequence[str]) -> dict[str, Known]:
@@ -89,5 +91,5 @@ def forget_read_trades(unit: Unit) -> int:
 
 
 def _known(row: tuple[Any, ...]) -> Known:
-    order_id, tag, account_id, broker_order_id, state, quantity, filled = row
-    return Known(order_id, tag, account_id, broker_order_id, OrderState(state), quantity, filled)
+    order_id, tag, account_id, broker_order_id, state, *figures = row
+    return Known(order_id, tag, account_id, broker_order_id, OrderState(state), *figures)

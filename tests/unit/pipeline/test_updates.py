@@ -59,6 +59,19 @@ def test_no_more_trades_are_awaited_than_were_ordered() -> None:
     assert judged(a_row(filled_quantity=12)).fills == {"0190": ("A1", 10)}
 
 
+def test_a_modified_order_may_have_more_of_them_than_the_record_knows() -> None:
+    order = replace(KNOWN, modifies=1)
+
+    assert judged(a_row(filled_quantity=12, quantity=15), order).fills == {"0190": ("A1", 12)}
+
+
+def test_whatever_a_stream_says_of_a_changing_order_makes_its_book_be_read() -> None:
+    order = replace(KNOWN, state=OrderState.OPEN, changing=1)
+    found = judged(a_row(quantity=15), order)
+
+    assert (found.reports, found.hints) == ([], {"upstox"})
+
+
 @pytest.mark.parametrize(("row", "order"), [
     (a_row(tag=None), None),  # without a tag, and no order has the broker's id yet
     (a_row(), None),  # our tag, which no row has
