@@ -19,6 +19,7 @@ from house import BROKER, House, change_engine, eventually, intake_engine, outco
 import pipeline.chain
 import store.signals
 from brokers import transport
+from domain.commands import CommandKind
 from domain.guards import Guard
 from domain.ids import new_id
 from domain.intents import PlaceRequest, Submission
@@ -64,7 +65,7 @@ from pipeline.wakeups import Wakeups
 from store import commands
 from store.acts import Once
 from store.stuck import Wanted
-from tests.chaos.office import KEY, PLACE, cancel_all
+from tests.chaos.office import KEY, PLACE, cancel_all, modify_all, modify_engine
 from tests.chaos.toy import WireBroker, a_row
 
 OPERATOR = By(operator="anybody", reason="the crash is over")
@@ -174,8 +175,22 @@ def ask_for_cancels(house: House, desk: Desk, asked: Asked) -> None:
     eventually(lambda: not changer._busy)
 
 
+def modify(house: House, desk: Desk, asked: Asked) -> None:
+    modify_all(desk, house.user_id)
+
+
+def judge_modifies(house: House, desk: Desk, asked: Asked) -> None:
+    modify_engine(desk).run("modify", "-")
+
+
+def ask_for_modifies(house: House, desk: Desk, asked: Asked) -> None:
+    changer = house.changer(desk, CommandKind.MODIFY)
+    changer.pump("-")
+    eventually(lambda: not changer._busy)
+
+
 def fail_to_cancel(house: House, desk: Desk, asked: Asked) -> None:
-    """A try of a cancel that fails, wherever it is."""
+    """A try of a cancel, or a modify, that fails, wherever it is."""
     stage = asked["stage"]
     with desk.store.unit() as unit:
         ids = [row[0] for row in unit.rows("select order_id from commands where seq = 1")]
@@ -334,6 +349,9 @@ ACTS: dict[str, Callable[[House, Desk, Asked], None]] = {
     "judge cancels": judge_cancels,
     "ask for cancels": ask_for_cancels,
     "fail to cancel": fail_to_cancel,
+    "modify": modify,
+    "judge modifies": judge_modifies,
+    "ask for modifies": ask_for_modifies,
     "dispatch": dispatch,
     "decide": decide,
     "fail to decide": fail_to_decide,

@@ -10,13 +10,16 @@ import psycopg
 from house import BROKER, FakeBroker, House, change_engine, eventually, outcome_engine
 
 from domain.cancels import CancelAcceptance, CancelRequest, CancelSubmission
-from pipeline import sweep
+from domain.commands import CommandKind
+from domain.modifies import ModifyAcceptance, ModifyRequest, ModifySubmission
+from pipeline import modifying, sweep
 from pipeline.books import BookReader
 from pipeline.cancelling import accept
 from pipeline.chain import GROUPS, INTAKE
 from pipeline.desk import Desk
 from pipeline.groups import Groups
 from pipeline.intake_group import IntakeGroup
+from pipeline.modifying_stage import ModifyGroup
 from pipeline.pump import Pump
 from pipeline.reports import apply_due
 from pipeline.stage import Engine
@@ -70,13 +73,19 @@ class Office:
         self.sweep = sweep.Sweep(self.desk)
         intake = {stage: Engine(self.desk, IntakeGroup(self.desk, STEPS)) for stage in INTAKE}
         outcome, changes = outcome_engine(self.desk), change_engine(self.desk)
-        self._changers = [house.changer(self.desk), house.changer(self.desk, soft=True)]
+        modifies = modify_engine(self.desk)
+        self._changers = [
+            house.changer(self.desk),
+            house.changer(self.desk, soft=True),
+            house.changer(self.desk, CommandKind.MODIFY),
+        ]
         self._handlers: dict[str, Callable[[str | None], object]] = {
             **{stage: lambda since, stage=stage: intake[stage].run(stage, since) for stage in INTAKE},
             "persist": lambda since: (outcome.run("persist", since), apply_due(self.desk)),
             "notify": lambda since: outcome.run("notify", since),
             GROUPS: Groups(self.desk).run,
             "cancel": lambda since: changes.run("cancel", since),
+            "modify": lambda since: modifies.run("modify", since),
             f"dispatch.{BROKER}": self._send,
             **{changer.stage: lambda since, changer=changer: _pump(changer, since) for changer in self._changers},
             f"reports.{BROKER}": lambda since: self.reader.read(),
@@ -132,6 +141,20 @@ def cancel_all(desk: Desk, user_id: str) -> CancelAcceptance:
             user_id=user_id, key_id=user_id, idempotency_key=KEY, fingerprint=b"c" * 32, request=request
         ),
     )
+
+
+def modify_all(desk: Desk, user_id: str) -> list[ModifyAcceptance]:
+    """The same request each time: twice as many of each order."""
+    with desk.store.unit() as unit:
+        ids = [row[0] for row in unit.rows("select id from orders where broker_order_id is not null order by id")]
+    request = ModifyRequest(quantity=2)
+    return [
+        modifying.accept(desk, ModifySubmission(user_id, user_id, KEY, b"m" * 32, order_id, 1, request)) for order_id in ids
+    ]
+
+
+def modify_engine(desk: Desk) -> Engine:
+    return Engine(desk, ModifyGroup(desk))
 
 
 def _pump(pump: Pump[Any], since: str | None) -> None:

@@ -32,7 +32,7 @@ from pipeline.chain import queue_of
 from pipeline.deadletters import By
 from pipeline.steps import STEPS
 from tests.chaos.invariants import find_violations
-from tests.chaos.office import KEY, PLACE, Office, cancel_all
+from tests.chaos.office import KEY, PLACE, Office, cancel_all, modify_all, modify_engine
 from tests.chaos.points import points
 from tests.chaos.toy import ToyBroker, ToyServer, Truth
 
@@ -254,6 +254,26 @@ def scheduled(office: Office, mortal: Mortal, stage: str) -> None:
         office.house.run("update schedules set due_at = now()")
 
 
+def modifying(office: Office, mortal: Mortal, stage: str) -> None:
+    """Its modify is accepted, and due at the modify stage."""
+    at_rest(office, mortal, "")
+    modify_all(office.desk, office.house.user_id)
+
+
+def modify_to_be_asked(office: Office, mortal: Mortal, stage: str) -> None:
+    """Its modify waits for its turn to be called."""
+    modifying(office, mortal, "")
+    modify_engine(office.desk).run("modify", "-")
+
+
+def modify_shown(office: Office, mortal: Mortal, stage: str) -> None:
+    """Its modify was called for, and the book shows it; that waits to be applied."""
+    modify_to_be_asked(office, mortal, "")
+    office._handlers[f"dispatch.{BROKER}.modify"]("-")
+    if stage != "books":
+        office.reader.read()
+
+
 def with_a_position(office: Office, mortal: Mortal, stage: str) -> None:
     """Something was bought, by an order that is of no concern here."""
     order_id = new_id()
@@ -289,6 +309,8 @@ def scene_of(point: str) -> Scene:
         return Scene(accepted, "fail", stage)
     if rest and stage == "cancel":
         return Scene(cancelling, "fail to cancel", stage, leaves="cancelled")
+    if rest and stage == "modify":
+        return Scene(modifying, "fail to cancel", stage)
     if rest and stage.endswith((".cancel", ".modify")):
         return Scene(to_be_asked, "fail to cancel", stage, leaves="cancelled")
     if rest and stage.startswith("dispatch."):
@@ -314,6 +336,8 @@ SCENES: dict[str, Scene] = {
     "groups.put_off.": Scene(held, "fail to decide"),
     "groups.": Scene(held, "decide"),
     "cancelling.": Scene(at_rest, "cancel", leaves="cancelled"),
+    "modifying.": Scene(at_rest, "modify"),
+    "modify.": Scene(modifying, "judge modifies"),
     "cancel.": Scene(cancelling, "judge cancels", leaves="cancelled"),
     "change.": Scene(to_be_asked, "ask for cancels", leaves="cancelled"),
     "dispatch.": Scene(cleared, "dispatch"),
@@ -374,13 +398,45 @@ def test_a_death_at(point: str, office: Office, mortal: Mortal, cleaner: psycopg
     assert len(office.house.rows("select 1 from intents where idempotency_key = %s", KEY)) <= 1
 
 
+# What a placement or a cancel gets to as well, and a modify in another way.
+OF_MODIFIES: dict[str, Scene] = {
+    "change.": Scene(modify_to_be_asked, "ask for modifies"),
+    "dispatch.after_claim": Scene(modify_to_be_asked, "ask for modifies"),
+    "dispatch.before_commit": Scene(modify_to_be_asked, "ask for modifies"),
+    "dispatch.after_commit": Scene(modify_to_be_asked, "ask for modifies"),
+    "broker.": Scene(modify_to_be_asked, "ask for modifies"),
+    "books.before_commit": Scene(modify_shown, "books", "books"),
+    "books.after_commit": Scene(modify_shown, "books", "books"),
+    "reports.apply.": Scene(modify_shown, "reports"),
+}
+
+
+@pytest.mark.parametrize("point", [name for name in NAMES if name.startswith(tuple(OF_MODIFIES))])
+def test_a_death_of_a_modify_at(point: str, office: Office, mortal: Mortal) -> None:
+    scene = next(scene for beginning, scene in OF_MODIFIES.items() if point.startswith(beginning))
+    scene.prepare(office, mortal, scene.stage)
+
+    assert mortal(scene.act, scene.stage, point) == signal.SIGKILL
+    assert mortal(scene.act, scene.stage) == 0
+
+    seen = office.settle()
+    assert find_violations(seen) == []
+    assert not seen.busy
+    assert [row["changes"] for row in office.truth.taken] in (["0"], ["1"]), "it is never called for twice"
+    (row,) = office.house.rows("select result from changes")
+    assert row[0] == ("MODIFIED" if office.truth.taken[0]["changes"] == "1" else "NOT_APPLIED")
+
+
 def clear_away(office: Office, point: str, cleaner: psycopg.Connection) -> None:
     """What the scene itself put there, and what an operator does."""
     cleaner.execute("delete from reports where body::text = '{}'")
     cleaner.execute("with bought as (delete from orders where broker_tag = 'BOUGHT') delete from trades where trade_id = 't1'")
     del office.truth.taken[len(office.house.rows("select 1 from orders where broker_tag = any(%s)", _tags(office))) :]
     office.house.run("update accounts set session = 'ALIVE'")
-    office.house.run("update commands set stage = lower(kind) where seq > 0 and stage <> %s", f"dispatch.{BROKER}.cancel")
+    office.house.run(
+        "update commands set stage = lower(kind) where seq > 0 and stage <> all(%s)",
+        [f"dispatch.{BROKER}.cancel", f"dispatch.{BROKER}.modify"],
+    )
     for stage in ("dispatch.upstox", "dispatch.zerodha"):
         office.house.run("update commands set stage = %s where stage = %s", f"dispatch.{BROKER}", stage)
     for (order_id,) in office.house.rows("select order_id from commands where state = 'STUCK'"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -15,6 +16,8 @@ from brokers.base import Line, Session
 from brokers.transport import Answered, Deadline, NeverSent, Wire
 from domain.lifecycle import OrderState
 from domain.outcomes import Accepted, BookRow, NotSent, Outcome, Unknown, Unreadable
+
+PLACED = {"quantity": "1", "price": "1200.00"}  # of every order here
 
 
 @dataclass
@@ -27,13 +30,20 @@ class Truth:
     def take(self, account: str, tag: str) -> str:
         with self.lock:
             broker_order_id = f"B{len(self.taken) + 1}"
-            self.taken.append({"id": broker_order_id, "account": account, "tag": tag, "state": "OPEN"})
+            row = {"id": broker_order_id, "account": account, "tag": tag, "state": "OPEN", **PLACED, "changes": "0"}
+            self.taken.append(row)
             return broker_order_id
 
     def end(self, broker_order_id: str) -> None:
         for row in self.taken:
             if row["id"] == broker_order_id:
                 row["state"] = "CANCELLED"
+
+    def change(self, broker_order_id: str, quantity: str) -> None:
+        with self.lock:
+            for row in self.taken:
+                if row["id"] == broker_order_id:
+                    row["quantity"], row["changes"] = quantity, f"{int(row['changes']) + 1}"
 
     def shown(self, account: str) -> list[dict[str, str]]:
         return [row for row in self.taken if row["account"] == account]
@@ -42,7 +52,16 @@ class Truth:
     def book(self) -> list[dict[str, Any]]:
         """As the judge wants it."""
         words = {"OPEN": "open", "CANCELLED": "cancelled"}
-        return [{"tag": row["tag"], "state": words[row["state"]], "filled": 0} for row in self.taken]
+        return [
+            {
+                "tag": row["tag"],
+                "state": words[row["state"]],
+                "filled": 0,
+                "quantity": int(row["quantity"]),
+                "price": row["price"],
+            }
+            for row in self.taken
+        ]
 
 
 class ToyBroker(FakeBroker):
@@ -66,6 +85,10 @@ class ToyBroker(FakeBroker):
         self, session: Session, broker_order_id: str, *, timeout_s: float, send_by: float | None = None
     ) -> Outcome:
         self.truth.end(broker_order_id)
+        return Accepted(broker_order_id)
+
+    def modify(self, session: Session, broker_order_id: str, line: Line, **given: Any) -> Outcome:
+        self.truth.change(broker_order_id, str(line.order.quantity))
         return Accepted(broker_order_id)
 
 
@@ -92,6 +115,9 @@ class WireBroker(FakeBroker):
         self, session: Session, broker_order_id: str, *, timeout_s: float, send_by: float | None = None
     ) -> Outcome:
         return self._told(self._ask(f"/end/{broker_order_id}", send_by))
+
+    def modify(self, session: Session, broker_order_id: str, line: Line, **given: Any) -> Outcome:
+        return self._told(self._ask(f"/change/{broker_order_id}/{line.order.quantity}", given.get("send_by")))
 
     def _ask(self, path: str, send_by: float | None) -> Any:
         return self._wire.call("place", "POST", path, headers={}, deadline=Deadline.within(5.0, send_by=send_by))
@@ -120,6 +146,9 @@ class ToyServer:
                     case ["end", broker_order_id]:
                         truth.end(broker_order_id)
                         answer = {"id": broker_order_id}
+                    case ["change", broker_order_id, quantity]:
+                        truth.change(broker_order_id, quantity)
+                        answer = {"id": broker_order_id}
                     case ["book", account]:
                         answer = truth.shown(account)
                 body = orjson.dumps(answer)
@@ -146,4 +175,11 @@ class ToyServer:
 
 
 def _row(row: dict[str, str]) -> BookRow:
-    return a_row(row["tag"], broker_order_id=row["id"], state=OrderState(row["state"]), status=row["state"].lower())
+    return a_row(
+        row["tag"],
+        broker_order_id=row["id"],
+        state=OrderState(row["state"]),
+        status=row["state"].lower(),
+        quantity=int(row["quantity"]),
+        price=Decimal(row["price"]),
+    )
