@@ -219,7 +219,7 @@ class Job:
     # The job
 
     def _cancel(self) -> str:
-        self._fill(self._some_tags(FILLED_SHARE / 2), partly=False)  # of which the record may not know yet
+        self._fill(partly=False)  # of which the record may not know yet
         began = time.monotonic()
         body = {"filter": {"tag": self._tag}, "mode": "HARD", "policy": "BEST_EFFORT"}
         answer = self._client.post(
@@ -247,8 +247,8 @@ class Job:
             )
             if not has_filled and calls > self._matched * 0.2:
                 has_filled = True
-                self._fill(self._some_tags(FILLED_SHARE / 2), partly=False)
-                self._fill(self._some_tags(FILLED_SHARE / 2), partly=True)
+                self._fill(partly=False)
+                self._fill(partly=True)
             if not self.result.killed and calls > self._matched * KILLED_AT:
                 name = f"dispatch-{self._chance.choice(SIMULATED)}"
                 self._bed.stack.kill(name)
@@ -265,17 +265,14 @@ class Job:
             time.sleep(0.3)
         self._found(f"{self._matched - settled} of {self._matched} lines had no result after {within_s:.0f} s")
 
-    def _some_tags(self, share: float) -> list[str]:
-        tags = [row[0] for row in self._rows("select broker_tag from orders where tag = %s order by id", self._tag)]
-        return self._chance.sample(tags, max(1, int(len(tags) * share)))
-
-    def _fill(self, tags: Sequence[str], *, partly: bool) -> None:
-        """The exchange fills these, if nothing else has come of them yet."""
-        ids = {row["tag"]: row["order_id"] for row in self._bed.book() if not row["final"]}
-        for tag in tags:
-            if tag in ids:
-                body = {"order_id": ids[tag], "price": "975.00"} | ({"quantity": 1} if partly else {})
-                self._bed.try_to("POST", "/fills", body)
+    def _fill(self, *, partly: bool) -> None:
+        """The exchange fills some that rest there, if nothing else comes of them first."""
+        tags = {row[0] for row in self._rows("select broker_tag from orders where tag = %s", self._tag)}
+        resting = sorted(row["order_id"] for row in self._bed.book() if row["tag"] in tags and not row["final"])
+        count = min(len(resting), max(2, int(len(tags) * FILLED_SHARE / 2)))
+        for order_id in self._chance.sample(resting, count):
+            body = {"order_id": order_id, "price": "975.00"} | ({"quantity": 1} if partly else {})
+            self._bed.try_to("POST", "/fills", body)
 
     # The judgement
 
