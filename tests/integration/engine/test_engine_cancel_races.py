@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -145,7 +146,7 @@ def race(house: House, request: pytest.FixtureRequest, monkeypatch: pytest.Monke
         lots.choice(parts)()
         if (row := lots.choice(broker.shown() or [None])) is not None and lots.random() < 0.2:
             broker.trade(row.broker_order_id)
-        works.ahead += works.ahead.resolution * lots.randrange(0, 3_000_000)
+        works.ahead += timedelta(milliseconds=lots.randrange(3_000))
         judge_meanwhile(works, broker)
     callers.finish()
     return works

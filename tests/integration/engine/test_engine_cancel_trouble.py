@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from house import BookedBroker, House
 from works import Works
 
-from domain.commands import CommandState
+from domain.commands import Command, CommandState
 from domain.lifecycle import OrderState
+from domain.orders import Order
 from domain.outcomes import Refused, Unknown
 from pipeline import changes, deadletters, stuck, verify
 from pipeline.claims import open_claim
@@ -19,6 +23,7 @@ from pipeline.refusals import Contradicted, MayHaveBeenSent, NotUnknown
 from pipeline.sweep import Sweep
 from store import commands
 from store.stuck import Wanted
+from store.unit import Unit
 
 BY = By(operator="anna", reason="the cause is mended")
 
@@ -41,20 +46,14 @@ def swept(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep.close()
 
 
-def dead_worker(works: Works, stage: str) -> None:
-    """A worker claims what is due at the stage and dies before it commits: its claim stays open over unlocked rows."""
-    unit_of = works.desk.store.unit()
-    unit = unit_of.__enter__()
-    claimed = commands.claim(unit, stage, since=changes_began(works), now=works.desk.now(), limit=10)
-    assert claimed
-    open_claim(works.desk, stage, claimed)
-    unit.connection.rollback()
-    unit_of.__exit__(None, None, None)
+def dead_worker(works: Works, claim: Callable[[Unit], Sequence[Command]], stage: str) -> None:
+    """A worker claims and dies before it commits: its claim stays open over unlocked rows."""
+    with works.desk.store.unit() as unit:
+        claimed = claim(unit)
+        assert claimed
+        open_claim(works.desk, stage, claimed)
+        unit.connection.rollback()
     works.house.run("update claims set opened_at = opened_at - interval '1 minute'")
-
-
-def changes_began(works: Works):  # type: ignore[no-untyped-def]
-    return works.house.rows("select min(accepted_at) - interval '1 day' from orders")[0][0]
 
 
 def stick(house: House, stage: str = "cancel") -> None:
@@ -72,7 +71,7 @@ def test_a_call_whose_worker_died_counts_as_unknown_and_is_asked_again_after_its
     works.round()
     assert broker.cancels == []
 
-    works.ahead += works.desk.settings().place_timeout_s * (works.ahead.resolution * 2_000_000)
+    works.ahead += timedelta(seconds=20)  # the lease is over
     swept(works, monkeypatch)
     assert house.rows("select stage, state from commands where seq = 1") == [("cancel", "READY")]
     works.settle()
@@ -90,7 +89,10 @@ def test_a_worker_that_dies_with_a_cancel_in_hand_costs_nothing(
     answer = works.cancel(order_id)
     if stage != "cancel":
         works.judge()
-    dead_worker(works, stage)
+    now = works.desk.now()
+    dead_worker(
+        works, lambda unit: commands.claim(unit, stage, since=now - timedelta(days=1), now=now, limit=10), stage
+    )
 
     swept(works, monkeypatch)
 
@@ -106,13 +108,7 @@ def test_a_cancel_that_kills_its_workers_is_stuck_and_its_order_goes_on(
     (order_id,) = works.place()
     works.cancel(order_id)
     house.run("update commands set deaths = 3 where seq = 1")
-    unit_of = works.desk.store.unit()
-    unit = unit_of.__enter__()
-    claimed = commands.claim_suspect(unit, "cancel", works.desk.now())
-    open_claim(works.desk, "cancel", claimed)
-    unit.connection.rollback()
-    unit_of.__exit__(None, None, None)
-    house.run("update claims set opened_at = opened_at - interval '1 minute'")
+    dead_worker(works, lambda unit: commands.claim_suspect(unit, "cancel", works.desk.now()), "cancel")
 
     swept(works, monkeypatch)
 
@@ -133,7 +129,7 @@ def test_a_cancel_that_fails_again_and_again_is_stuck_listed_and_requeued(
     answer = works.cancel(*ids)
     decide = changes.decide_cancel
 
-    def judge(order, *given):  # type: ignore[no-untyped-def]
+    def judge(order: Order, *given: Any) -> None:
         if order.id == ids[0]:
             raise RuntimeError("not today")
         decide(order, *given)
@@ -141,7 +137,7 @@ def test_a_cancel_that_fails_again_and_again_is_stuck_listed_and_requeued(
     monkeypatch.setattr(changes, "decide_cancel", judge)
     for _ in range(14):
         works.round()
-        works.ahead += works.ahead.resolution * 20_000_000
+        works.ahead += timedelta(seconds=20)
 
     assert works.results(answer) == [(0, None), (1, "CANCELLED")]
     (item,) = stuck.list_stuck(works.desk, Wanted(stage="cancel")).rows
@@ -242,7 +238,7 @@ def test_a_record_with_cancels_in_every_state_has_no_breach(house: House, works:
         for part in works.parts():
             part()
             assert verify.verify(works.desk, queues=False).breaches == []
-        works.ahead += works.ahead.resolution * 3_000_000
+        works.ahead += timedelta(seconds=3)
         if not house.rows("select 1 from changes where result is null limit 1"):
             break
 
@@ -256,7 +252,7 @@ def test_everything_at_once_and_nobody_embraces(house: House, works: Works, brok
     stop = threading.Event()
     raised: list[BaseException] = []
 
-    def run(part) -> None:  # type: ignore[no-untyped-def]
+    def run(part: Callable[[], object]) -> None:
         while not stop.is_set():
             try:
                 part()
@@ -278,7 +274,7 @@ def test_everything_at_once_and_nobody_embraces(house: House, works: Works, brok
             place_and_cancel(works)
     finally:
         for own in (works, others):
-            own.ahead += works.ahead.resolution * 10_000_000
+            own.ahead += timedelta(seconds=10)
         stop.set()
         for thread in threads:
             thread.join(30)
