@@ -243,6 +243,11 @@ def test_headers_that_will_not_do(changes: dict[str, str | None], status: int, c
         (a_body(price=float("nan")), 422, "MALFORMED"),
         (a_body(price=1e308), 422, "MALFORMED"),
         (a_body(tag="\U0001f4a3"), 422, "MALFORMED"),
+        (a_body(after="leg-1"), 422, "MALFORMED"),
+        (a_body(after="nobody"), 422, "MALFORMED"),
+        (a_body(after=0), 422, "MALFORMED"),
+        (a_body()[:-1] + b', "policy": "MOST"}', 422, "MALFORMED"),
+        (a_body()[:-1] + b', "policy": ["FAIL_FAST"]}', 422, "MALFORMED"),
         (b" " * 65_537, 413, "BODY_TOO_LARGE"),
     ],
 )

@@ -96,6 +96,37 @@ def test_a_refused_request_uses_up_no_key(ada):
     assert ada.post(PLACE, json=a_request(), headers=key).status_code == 202
 
 
+def test_legs_are_taken_with_their_policy_and_replayed_with_it(ada, record):
+    key = a_key()
+    lines = [a_line(correlationId="first"), a_line(correlationId="second", after="first")]
+    request = {**a_request(*lines), "policy": "FAIL_FAST"}
+
+    answer = ada.post(PLACE, json=request, headers=key)
+
+    assert answer.status_code == 202
+    first, second = ada.get(answer.headers["Location"]).json()["orders"]
+    assert [(order["policy"], order["after"]) for order in (first, second)] == [("FAIL_FAST", None), ("FAIL_FAST", "first")]
+    again = ada.post(PLACE, json=request, headers=key)
+    assert (again.json(), again.headers["Idempotency-Replayed"]) == (answer.json(), "true")
+    other = ada.post(PLACE, json={**request, "policy": "ALL_OR_NONE"}, headers=key)
+    assert (other.status_code, other.json()["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
+
+
+def test_a_leg_that_leads_nowhere_is_told_where_it_stands_and_nothing_is_stored(ada, record):
+    key, before = a_key(), count(record, "orders")
+    lines = [a_line(correlationId="first", after="second"), a_line(correlationId="second", after="third")]
+
+    answer = ada.post(PLACE, json=a_request(*lines), headers=key)
+
+    assert answer.status_code == 422
+    assert [(fault["pointer"], fault["code"]) for fault in answer.json()["errors"]] == [
+        ("/orders/0/after", "LATER_LINE"),
+        ("/orders/1/after", "NO_SUCH_LINE"),
+    ]
+    assert count(record, "orders") == before
+    assert ada.post(PLACE, json=a_request(), headers=key).status_code == 202
+
+
 def test_while_old_work_waits_nothing_new_is_let_in_and_a_replay_is(ada, record):
     key = a_key()
     first = ada.post(PLACE, json=a_request(), headers=key)
