@@ -108,6 +108,8 @@ def _cancel_open(desk: Desk, asked: Asked, wanted: SquareOff, once: Once) -> str
     with desk.store.unit() as unit:
         if (kept := acts.find(unit, once)) is not None:
             return str(kept["cancel_intent_id"])
+        if intents.known(unit, [(asked.user_id, asked.idempotency_key)]):
+            return None  # there was none to cancel: what is open now may be what it has placed itself
     order_ids = places(desk, asked.user_id, wanted)
     if not order_ids:
         return None

@@ -226,3 +226,15 @@ def test_the_open_orders_of_what_is_closed_are_found(house: House, desk: Desk, b
     assert squareoff.places(desk, house.user_id, ALL) == [stop]
 
 
+
+
+def test_a_repeat_cancels_nothing_of_what_the_first_has_placed(house: House, desk: Desk, broker: FakeBroker) -> None:
+    traded(house, desk, broker)
+    wanted, key = SquareOff(all=True, cancel_open=True), new_id()
+    first = close(house, desk, wanted, key)
+    work(house, desk)
+
+    again = close(house, desk, wanted, key)
+
+    assert (again.intent_id, again.replayed, again.cancel_intent_id) == (first.intent_id, True, None)
+    assert house.rows("select count(*) from changes") == [(0,)]
