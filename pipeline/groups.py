@@ -142,7 +142,9 @@ class Groups:
             self._release(*line(number), batch)
         for number in decision.cancels:
             command, order = line(number)
-            if not order.changing or order.send_before <= batch.at:  # else its cancel ends it, and knows why
+            if order.changing and batch.at < order.send_before:  # its cancel ends it, and knows why
+                _wait(command, order, "is being cancelled", batch)
+            else:
                 _end(command, order, OrderState.CANCELLED, "CANCELLED_UNSENT", "cancelled before it was sent", batch)
         for number, reason in decision.rejections.items():
             _end(*line(number), OrderState.REJECTED, "GROUP_REJECTED", reason, batch)

@@ -105,7 +105,10 @@ def test_legs_are_taken_with_their_policy_and_replayed_with_it(ada, record):
 
     assert answer.status_code == 202
     first, second = ada.get(answer.headers["Location"]).json()["orders"]
-    assert [(order["policy"], order["after"]) for order in (first, second)] == [("FAIL_FAST", None), ("FAIL_FAST", "first")]
+    assert [(order["policy"], order["after"]) for order in (first, second)] == [
+        ("FAIL_FAST", None),
+        ("FAIL_FAST", "first"),
+    ]
     again = ada.post(PLACE, json=request, headers=key)
     assert (again.json(), again.headers["Idempotency-Replayed"]) == (answer.json(), "true")
     other = ada.post(PLACE, json={**request, "policy": "ALL_OR_NONE"}, headers=key)
