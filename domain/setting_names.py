@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, MaxLen
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
@@ -212,11 +211,7 @@ def _key_words(key: Any) -> str:
 
 
 def _numbers(info: FieldInfo) -> str:
-    least = next((f"{one.ge:,}" for one in info.metadata if isinstance(one, Ge)), None)
-    above = next((f"above {one.gt:,}" for one in info.metadata if isinstance(one, Gt)), None)
-    most = next((f"{one.le:,}" for one in info.metadata if isinstance(one, Le)), None)
-    if any(isinstance(one, MaxLen) for one in info.metadata):
-        return ""
-    if least is not None and most is not None:
-        return f"{least} to {most}"
-    return f"{above}, up to {most}" if above is not None and most is not None else ""
+    bounds = {name: getattr(one, name) for one in info.metadata for name in ("ge", "gt", "le") if hasattr(one, name)}
+    if {"ge", "le"} <= bounds.keys():
+        return f"{bounds['ge']:,} to {bounds['le']:,}"
+    return f"above {bounds['gt']:,}, up to {bounds['le']:,}" if {"gt", "le"} <= bounds.keys() else ""

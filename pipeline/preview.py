@@ -77,7 +77,7 @@ def preview(desk: Desk, user_id: str, request: PlaceRequest) -> Preview:
     orders = _orders(desk, user_id, request, now, ids)
     judges = Judges(desk, STEPS)
     with desk.store.unit() as unit:
-        facts = judges.gather(orders, now, partial(accounts.look, unit), {})
+        facts = judges.gather(orders, now, partial(accounts.look, unit), {}, unit)
     shown = Preview(now, [_judged(desk, judges, order, facts) for order in orders])
     _hold(shown.lines, now)
     for line in shown.lines:

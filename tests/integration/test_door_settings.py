@@ -158,7 +158,7 @@ def test_bad_values_are_told_with_their_places_and_nothing_is_changed(admin: htt
     assert admin.get(ADMIN).json() == before
 
 
-JSON = {"Content-Type": "application/json", "Idempotency-Key": "the same key for all of these"}
+JSON = {"Content-Type": "application/json", "Idempotency-Key": "one-key-for-all-of-these"}
 
 
 def test_a_stale_version_changes_nothing_and_says_which_one_there_is(admin: httpx2.Client) -> None:

@@ -22,8 +22,10 @@ from domain.ids import new_id
 from domain.lifecycle import OrderState
 from domain.outcomes import Accepted, NotSent, Outcome
 from domain.switches import Mode, Scope
+from domain.verdicts import Reject
 from pipeline import aftermath
 from pipeline.desk import Desk
+from pipeline.preview import preview
 from pipeline.switches import By, Turn, show, turn
 from store import settings
 from store.acts import Once
@@ -308,6 +310,17 @@ def test_what_was_cleared_before_is_held_to_the_position_at_the_gate(
     ]
     assert end_of(house, bought) == ("REJECTED", "REDUCING_ONLY")
     house.check()
+
+
+def test_a_preview_says_what_the_switches_forbid(house: House, works: Works) -> None:
+    switch(works.desk, Mode.HALTED, Scope.ACCOUNT, "FK0001")
+
+    shown = preview(works.desk, house.user_id, house.submission(1).request)
+
+    (line,) = shown.lines
+    assert isinstance(line.verdict, Reject)
+    assert line.verdict.code == "HALTED"
+    assert line.parts == ()
 
 
 def test_a_short_position_is_closed_by_buying(house: House, works: Works, broker: BookedBroker) -> None:
