@@ -158,7 +158,7 @@ class IntakeGroup:
             command.finish("notify", batch.at)
             return
         if order.cancel_requested:
-            self._end(command, order, OrderState.CANCELLED, Reject("CANCELLED_UNSENT", ("cancelled by the client",)), batch)
+            self._end(command, order, OrderState.CANCELLED, Reject("CANCELLED_UNSENT", ("cancelled before it was sent",)), batch)
             return
         if batch.at >= order.send_before:
             why = f"not sent by {order.send_before.isoformat(timespec='seconds')}, its limit"
