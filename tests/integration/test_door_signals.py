@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import httpx2
@@ -182,6 +183,15 @@ def test_the_secret_may_come_in_three_places(chart, strategy, place):
     query = f"?secret={strategy.secret}" if place == "query" else ""
 
     assert chart.post(strategy.path + query, json=body, headers=headers).status_code == 202
+
+
+def test_an_order_is_given_up_after_the_strategys_own_time(ada, chart):
+    strategy = Strategy(ada, maxUnsentSec=30)
+    intent = chart.post(strategy.path, json=strategy.body()).headers["Location"]
+    (order,) = ada.get(intent).json()["orders"]
+
+    accepted, until = (datetime.fromisoformat(order[name]) for name in ("acceptedAt", "sendBefore"))
+    assert (until - accepted).total_seconds() == 30
 
 
 def test_a_form_and_a_text_that_is_one_are_taken_as_well(ada, chart):

@@ -9,9 +9,10 @@ import orjson
 from house import ACCOUNTS, FakeBroker, House, eventually, intake_engine
 
 from brokers.answers import dump_json
-from brokers.base import Line, Payload, Session
+from brokers.base import Line, Payload, Session, Unsayable
 from brokers.dialects import upstox as words
 from domain.intents import PlaceRequest
+from domain.outcomes import Refused
 from domain.verdicts import Reject
 from pipeline.preview import outcome_of, preview
 from pipeline.steps import STEPS
@@ -145,3 +146,38 @@ def test_a_line_that_is_refused_keeps_back_those_that_are_sent_with_it_or_not_at
     assert first.verdict.text.startswith("line 2 (c3) was REJECTED: ")
     assert second.verdict.code == "PRICE_BAND"
     assert shown.calls == []
+
+
+def test_what_is_switched_off_is_told_as_switched_off(house: House) -> None:
+    house.run(
+        "insert into switches (scope, subject, mode, version, reason, by, by_operator, at, wanted)"
+        " values ('ACCOUNT', 'FK0002', 'HALTED', 1, 'a fat finger', 'otto', true, now(), '{}')"
+    )
+
+    shown = preview(house.desk(), house.user_id, a_request())
+
+    halted = [line.verdict.code for line in shown.lines if isinstance(line.verdict, Reject)]
+    assert halted.count("HALTED") == 2
+    assert not any(order.account_id == "FK0002" for call in shown.calls for order in call.orders)
+
+
+class Speechless(FakeBroker):
+    """Has no words for more than five."""
+
+    def payload(self, session: Session, lines: Sequence[Line]) -> Sequence[Payload | Unsayable]:  # type: ignore[override]
+        said: list[Payload | Unsayable] = []
+        for at, line in enumerate(lines):
+            if line.order.quantity > 5:
+                said.append(Unsayable(at, Refused("NOT_TRANSLATABLE", "no words for so many")))
+            else:
+                said.extend(super().payload(session, [line]))
+        return said
+
+
+def test_a_line_that_the_broker_has_no_words_for_is_in_no_request(house: House) -> None:
+    orders = a_request().model_dump(by_alias=True, exclude_none=True)["orders"][:1]
+    lines = [{**orders[0], "correlationId": f"l{number}", "quantity": number} for number in (5, 6)]
+
+    shown = preview(house.desk(Speechless(lines_per_call=2)), house.user_id, PlaceRequest.model_validate({"orders": lines}))
+
+    assert [(call.payload is not None, call.refusal) for call in shown.calls] == [(True, None), (False, "no words for so many")]
