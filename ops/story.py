@@ -125,7 +125,14 @@ def _heading(order: Json) -> list[Text]:
     ]
 
 
-_WHERE = {"broker": "at", "account": "account", "brokerOrderId": "their number", "brokerTag": "our tag"}
+_WHERE = {
+    "broker": "at",
+    "account": "account",
+    "brokerOrderId": "their number",
+    "brokerTag": "our tag",
+    "policy": "policy",
+    "after": "after",
+}
 
 
 def timeline(order: Json, events: Sequence[Json]) -> Table:
