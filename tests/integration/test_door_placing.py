@@ -15,7 +15,7 @@ import redis
 from door_server import PLACE, Server, a_key, a_line, a_request, let_everything_in, make_key, serving
 from shared_services import SharedServices
 
-from ingress.answers import Accepted, IntentView, OrderView
+from ingress.answers import Accepted, IntentView, OrderDetail
 from store.users import Role
 
 
@@ -62,7 +62,7 @@ def test_an_accepted_intent_is_stored_before_the_answer(ada, record):
     shown = ada.get(answer.headers["Location"])
     IntentView.model_validate(shown.json())
     order = ada.get(f"/v2/orders/{document.orders[1].order_id}")
-    OrderView.model_validate(order.json())
+    OrderDetail.model_validate(order.json())
     assert order.headers["ETag"] == '"1"'
     assert order.json()["work"]["stage"] == "validate"
 
