@@ -373,7 +373,7 @@ SCENES: dict[str, Scene] = {
     "schedules.": Scene(scheduled, "begin schedules", "due", sends=False),
     "squareoff.": Scene(with_a_position, "square off"),
     "switches.": Scene(accepted, "switch"),
-    "aftermath.flattened": Scene(with_a_position, "flatten"),
+    "aftermath.flattened": Scene(nothing, "flatten", sends=False),
     "aftermath.": Scene(at_rest, "halt", leaves="cancelled"),
     "settings.": Scene(accepted, "set"),
     "reads.": Scene(accepted, "note a read"),
