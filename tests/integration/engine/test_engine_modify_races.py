@@ -180,6 +180,7 @@ def race(request: pytest.FixtureRequest, house: House, monkeypatch: pytest.Monke
         yield Race(house, simulator, request.param, SEED)
 
 
+@pytest.mark.timeout(120 + 8 * RACES)
 def test_a_modify_that_races_fills_ends_with_the_exchanges_figures(race: Race) -> None:
     left, results = RACES // 2, dict[str, int]()  # half of them at each broker
     while left > 0:
@@ -190,8 +191,8 @@ def test_a_modify_that_races_fills_ends_with_the_exchanges_figures(race: Race) -
             result = (race.works.result(case.told) if case.told else case.refused) or "none"
             results[str(result)] = results.get(str(result), 0) + 1
         race.house.check()
+        print(f"{sum(results.values())} races: {dict(sorted(results.items()))}", flush=True)
     asked = sum(row["count"] for row in race.simulator.control("GET", "/requests") if row["endpoint"] == "modify")
     sent = race.house.rows("select count(*), count(*) filter (where outcome = 'NOT_SENT') from attempts where kind = 'MODIFY'")
     assert sent[0][0] - sent[0][1] <= asked <= sent[0][0], "each modify was called for once, and again only where it was not taken"
     assert results.get("MODIFIED"), results
-    print(f"{sum(results.values())} races: {dict(sorted(results.items()))}")
