@@ -668,7 +668,7 @@ def test_ten_thousand_live_orders_are_accepted_in_one_transaction(house: House, 
     print(f"accepted in {took_s:.1f} s")
     assert answer.matched == len(ids)
     assert house.rows("select count(*) from orders where cancel_requested and changing = 1") == [(10_000,)]
-    assert took_s < 15
+    assert took_s < 60  # one to two seconds on an idle machine
     works.judge()
     eventually(lambda: (works.judge(), not house.rows("select 1 from changes where result is null limit 1"))[1], 60)
     assert house.rows("select state, count(*) from orders group by state") == [("CANCELLED", 10_000)]
