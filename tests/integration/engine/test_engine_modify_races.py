@@ -25,7 +25,7 @@ from domain.errors import NotModifiable
 from domain.market import IST
 from domain.modifies import ModifyAcceptance
 from domain.reference import cash_instruments
-from pipeline import dayends
+from pipeline import books, dayends
 
 RACES = int(os.environ.get("MODIFY_RACES", "50"))
 SEED = int(os.environ.get("RACES_SEED", "20261126"))
@@ -173,6 +173,7 @@ class Race:
 def race(request: pytest.FixtureRequest, house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Race]:
     half_a_day_away = datetime.now(IST) + timedelta(hours=12)
     monkeypatch.setattr(dayends, "SIM_DAY_ENDS", half_a_day_away.time().replace(second=0, microsecond=0))
+    monkeypatch.setattr(books.Looks, "take", lambda self: True)  # a day's reads come in minutes here
     with SimulatorServer() as simulator:
         rules = {"rate_limits": False, "day_reset_ist": None, "step_delay_ms": 3, "fill_delay_ms": 1, "trade_gap_ms": 2, "partial_percent": 60}
         simulator.control("PUT", "/settings", rules)
