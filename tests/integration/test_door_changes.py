@@ -340,6 +340,8 @@ def test_one_order_is_cancelled_by_its_path(mia, record):
     assert (again.json(), again.headers["Idempotency-Replayed"]) == (answer.json(), "true")
     assert mia.delete(f"/v2/orders/{new_id()}", headers=a_key()).status_code == 404
     assert mia.delete(f"/v2/orders/{order_id}").json()["code"] == "IDEMPOTENCY_KEY_MISSING"
+    without = mia.put(f"/v3/orders/{order_id}", json={"quantity": 5}, headers={"If-Match": "1"})
+    assert (without.status_code, without.json()["code"]) == (400, "IDEMPOTENCY_KEY_MISSING")
 
 
 def test_cancels_are_let_in_while_nothing_new_is(ada, record):

@@ -8,7 +8,7 @@ import pytest
 import schemathesis
 from door_server import Server, a_key, let_everything_in, make_key, serving
 from hypothesis import HealthCheck, settings
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import missing_required_header, positive_data_acceptance
 from shared_services import SharedServices
 
 from ingress import openapi
@@ -45,8 +45,10 @@ def test_every_answer_is_one_that_the_document_tells(case, door: Server, key: st
 
 
 # Brokers' postbacks and signals have no schema of ours: what makes no sense to the adapter, or by the user's template, is
-# refused. Nor can a schema say which words of a template make an order.
+# refused. Nor can a schema say which words of a template make an order. A modify without If-Match gets 428 (RFC 6585), which is
+# not among the answers that schemathesis knows for a missing header.
 EXCLUDED = {
+    "PUT /v3/orders/{orderId}": [missing_required_header],
     "POST /postbacks/{broker}": [positive_data_acceptance],
     "POST /signals/{user}/{name}": [positive_data_acceptance],
     "PUT /v2/signals/{name}": [positive_data_acceptance],
