@@ -222,8 +222,12 @@ def test_after_a_commit_in_doubt_the_same_key_is_safe(
         wire.cut()
         self.execute("select 1")
 
-    monkeypatch.setattr(psycopg.Connection, "commit", committed_then_cut)
     submission = house.submission(2)
+    monkeypatch.setattr("pipeline.desk.FRESH_S", 60.0)
+    desk.forget()
+    for read in (desk.settings, desk.user_settings):
+        read()  # now, so that the next commit is the intake's
+    monkeypatch.setattr(psycopg.Connection, "commit", committed_then_cut)
     with pytest.raises(StoreAway):
         intake.submit(submission).result(15)
     monkeypatch.undo()
@@ -291,13 +295,16 @@ def test_what_waits_behind_a_slow_call_waits_for_its_broker_and_shuts_no_door(ho
     admission.look()
     assert admission.refuse() is not None  # nobody takes it: that is ours
 
-    under_way = "update commands set state = 'SENDING', lease_until = now() + interval '%s seconds' where order_id ="
+    under_way = (
+        "update commands set state = 'SENDING', lease_until = now() + make_interval(secs => %s)"
+        " where order_id = (select min(order_id::text)::uuid from commands)"
+    )
     lease_s = int(desk.settings().place_timeout_s + desk.settings().lease_margin_s)
-    house.run(f"{under_way % lease_s} (select min(order_id::text)::uuid from commands)")
+    house.run(under_way, lease_s)
     admission.look()
     assert admission.refuse() is not None  # a call that has just begun explains no wait
 
-    house.run(f"{under_way % (lease_s - 2)} (select min(order_id::text)::uuid from commands)")
+    house.run(under_way, lease_s - 2)
     admission.look()
     assert admission.refuse() is None
 
