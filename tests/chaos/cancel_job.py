@@ -71,7 +71,7 @@ class Result:
     calls: int = 0
     asked_twice: int = 0  # orders of which the broker was asked more than once
     answered_429: int = 0
-    most_in_a_second: dict[str, int] = field(default_factory=dict)  # cancel calls of one account, by broker
+    most_in_a_second: dict[str, int] = field(default_factory=dict)  # attempts of one account, written before they are sent
     most_in_a_minute: dict[str, int] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
 
