@@ -87,7 +87,7 @@ class Settings(_Document):
     modify_price_delta_max_ppm: int | None = Field(default=None, ge=0, le=10**9)
     """How far one modify may move a price or a trigger price, of what it is."""
 
-    restricted: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(default=(), max_length=10_000)
+    restricted: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(default=(), max_length=800)  # a body has room for these
     """Instruments that nobody may trade here, as EXCHANGE:TRADINGSYMBOL."""
 
     # margin
