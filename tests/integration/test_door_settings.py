@@ -395,7 +395,7 @@ def command(
 def test_a_trader_halts_and_resumes_by_command(command: Any) -> None:
     code, out, _ = command("trader", "switch", "halt", "strategy", "by-hand", "--reason", "it runs away")
     assert code == 0
-    assert "is HALTED: nothing more is sent for it; cancels pass" in out
+    assert "is HALTED: nothing more is sent for it; cancels pass" in " ".join(out.split())
 
     code, out, _ = command("trader", "switch", "show")
     assert code == 0

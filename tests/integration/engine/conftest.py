@@ -54,7 +54,7 @@ def house(services: SharedServices, furnished: str, cleaner: psycopg.Connection)
             cleaner.execute(sql.SQL("delete from {}").format(sql.Identifier(table)))
     cleaner.execute(
         "update accounts set limit_paise = 10000000000000, blocked_paise = 0, exposure_paise = 0, open_orders = 0,"
-        " second = 0, orders_this_second = 0, session = 'ALIVE', broker = %s, is_default = %s",
+        " second = 0, orders_this_second = 0, session = 'ALIVE', calendar = 'SIM', broker = %s, is_default = %s",
         (BROKER, ACCOUNTS[0].is_default),
     )
     user_id = cleaner.execute("select id from users").fetchone()[0]  # type: ignore[index]

@@ -17,7 +17,7 @@ from ingress.problems import CODES, Problem, problem_of, type_of
 from readmodel.views import order_view
 from store.users import Role
 
-PUBLIC = {"/livez", "/readyz", "/version", "/metrics", "/postbacks/{broker}"}
+PUBLIC = {"/livez", "/readyz", "/version", "/metrics", "/postbacks/{broker}", "/signals/{user}/{name}"}
 
 
 def test_every_path_but_the_public_ones_needs_a_key():
@@ -38,10 +38,11 @@ def test_only_traders_and_admins_place():
     acts = ("requeue", "park", "unpark", "settle", "discard")
     operated = {name: OPERATES for name in (*(f"{act}_dead_letter" for act in acts), "drain_dead_letters")}
     placing = ["place_multi", "preview_orders", "modify_order", "cancel_multi", "preview_cancel", "cancel_order"]
-    placing += ["remove_schedule", "square_off", "change_settings"]
+    placing += ["remove_schedule", "square_off", "change_settings", "define_signal", "remove_signal", "rotate_signal"]
     switching = {"turn_switch": PLACES | OPERATES, "change_admin_settings": frozenset({Role.ADMIN})}
-    # A postback is a hint, and changes nothing.
-    assert writes == {**dict.fromkeys(placing, PLACES), "hear_postback": None, **operated, **switching}
+    # A postback is a hint, and changes nothing; a signal carries the secret of its strategy.
+    public = {"hear_postback": None, "hear_signal": None}
+    assert writes == {**dict.fromkeys(placing, PLACES), **public, **operated, **switching}
     assert {Role.OPERATOR, Role.ADMIN} == OPERATES
     assert {Role.TRADER, Role.ADMIN} == PLACES
     assert Role.TRADER not in READS_ALL
