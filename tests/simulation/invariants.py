@@ -144,6 +144,10 @@ def is_settled(world: World) -> bool:
         return False
     if tables["claims"] or tables["group_marks"]:
         return False
+    # What a broker took after midnight of a call before it stands in the new day's book, and is still to be read.
+    shown = {entry.tag for entry in entries(world) if entry.lives_or_filled and not _day_is_over(world, entry)}
+    if any(order["broker_order_id"] is None and order["broker_tag"] in shown for order in tables["orders"].values()):
+        return False
     for order in tables["orders"].values():
         command = tables["commands"][order["id"], 0]
         if command.state is CommandState.STUCK:
