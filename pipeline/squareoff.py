@@ -113,7 +113,7 @@ def _cancel_open(desk: Desk, asked: Asked, wanted: SquareOff, once: Once) -> str
     order_ids = places(desk, asked.user_id, wanted)
     if not order_ids:
         return None
-    name = f"squareoff-cancel-{hashlib.sha256(asked.idempotency_key.encode()).hexdigest()}"
+    name = f"squareoff cancel {hashlib.sha256(asked.idempotency_key.encode()).hexdigest()}"
     submission = CancelSubmission(
         user_id=asked.user_id,
         key_id=asked.key_id,
