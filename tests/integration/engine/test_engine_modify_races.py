@@ -194,6 +194,8 @@ def test_a_modify_that_races_fills_ends_with_the_exchanges_figures(race: Race) -
         race.house.check()
         print(f"{sum(results.values())} races: {dict(sorted(results.items()))}", flush=True)
     asked = sum(row["count"] for row in race.simulator.control("GET", "/requests") if row["endpoint"] == "modify")
-    ((sent,),) = race.house.rows("select count(*) from attempts where kind = 'MODIFY'")
-    assert asked <= sent, "no call was made twice"
+    answered = "count(*) filter (where outcome in ('ACCEPTED', 'REFUSED'))"
+    ((sent, told),) = race.house.rows(f"select count(*), {answered} from attempts where kind = 'MODIFY'")  # noqa: S608
+    # A call that nobody knows the end of, or that wasn't sent, may never have come; one that was answered has.
+    assert told <= asked <= sent, "each modify was called for once, and again only where it was not taken"
     assert results.get("MODIFIED"), results
