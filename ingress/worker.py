@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -73,6 +74,17 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
         super()._setup_event_loop()
         # The loop listens anew on the socket, by itself for 100 connections: of a crowd many would wait for seconds.
         self.loop.create_server = partial(self.loop.create_server, backlog=self.cfg.backlog)
+
+    def init_signals(self) -> None:
+        """Until it serves, SIGTERM ends it at once. The loop doesn't run yet: its handlers would keep the signal for later."""
+        for number in self.SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        for number in (signal.SIGUSR1, signal.SIGWINCH):  # ends nobody: no log to open again yet, and nothing at all
+            signal.signal(number, signal.SIG_IGN)
+
+    async def _serve(self) -> None:
+        super().init_signals()
+        await super()._serve()
 
     def handle_exit_signal(self) -> None:
         super().handle_exit_signal()

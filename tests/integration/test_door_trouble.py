@@ -169,7 +169,7 @@ def test_a_connection_is_used_again_after_a_refusal(door, key):
 def test_a_crowd_that_comes_at_once_finds_room_while_the_process_is_busy(tmp_path, database_url, queue_url, services):
     urls = {"database_url": database_url, "queue_url": queue_url, "redis_url": services.redis_url}
     with serving(tmp_path, **urls) as door, ExitStack() as stack:
-        worker = int(Path(f"/proc/{door.process.pid}/task/{door.process.pid}/children").read_text().split()[0])
+        (worker,) = workers_of(door)
         os.kill(worker, signal.SIGSTOP)
         try:
             crowd = [stack.enter_context(door.raw(timeout_s=5)) for _ in range(400)]
@@ -292,3 +292,22 @@ def test_two_processes_count_together_and_replay_each_others_answers(tmp_path, d
         assert {answer.status_code for answer in answers} == {202}
         assert len({answer.json()["intentId"] for answer in answers}) == 1
         assert door.stop() < 8
+
+
+def test_an_end_finds_a_worker_that_has_just_begun(tmp_path, database_url, queue_url, services, key):
+    urls = {"database_url": database_url, "queue_url": queue_url, "redis_url": services.redis_url}
+    with serving(tmp_path, **urls, WEB_CONCURRENCY="2") as door:
+        before = workers_of(door)
+        os.kill(min(before), signal.SIGKILL)
+        deadline = time.monotonic() + 30
+        while not (begun := workers_of(door) - before):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(0.2)  # in the midst of its imports, which take longer
+
+        assert door.stop() < 8
+        assert not any(Path(f"/proc/{worker}").exists() for worker in begun)
+
+
+def workers_of(door: Server) -> set[int]:
+    return set(map(int, Path(f"/proc/{door.process.pid}/task/{door.process.pid}/children").read_text().split()))
