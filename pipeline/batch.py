@@ -125,12 +125,10 @@ class Batch:
                 accounts.watch(unit, self.watches)
             if self.dead_sessions:
                 accounts.mark_sessions(unit, self.dead_sessions, "DEAD")
-            if self.counted:
-                accounts.count_seconds(unit, self.counted)
             if claim_id is not None:
                 commands.close_claim(unit, claim_id)
-            if deltas:
-                accounts.add(unit, deltas)
+            if deltas or self.counted:
+                accounts.add(unit, deltas, self.counted)
 
     def _insert_made(self, unit: Unit) -> None:
         orders.insert(unit, self.made, self.at)

@@ -90,7 +90,7 @@ class Intake:
             first = self._waiting.get()
             if first is None:
                 return
-            self._pace.keep()
+            began_at = self._pace.keep()
             batch, lines = [first], len(first.submission.request.orders)
             stop = False
             while lines < LINES_PER_UNIT and not self._waiting.empty():
@@ -101,6 +101,7 @@ class Intake:
                 batch.append(another)
                 lines += len(another.submission.request.orders)
             self._accept([waiting for waiting in batch if waiting.answer.set_running_or_notify_cancel()])
+            self._pace.took(began_at)
             if stop:
                 return
 

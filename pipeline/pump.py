@@ -98,9 +98,10 @@ class Pump(ABC, Generic[_C]):
                 if self._busy >= self._slots:
                     self._is_short_of_slots = True
                     break
-                if not suspects:
-                    self._pace.keep()
+                began_at = None if suspects else self._pace.keep()
                 claimed, sent = self._send(self._claim_suspect if suspects else self._claim)
+                if claimed and began_at is not None:
+                    self._pace.took(began_at)
                 total += sent
                 if not claimed and not suspects:
                     break

@@ -92,7 +92,7 @@ class Engine:
         return done
 
     def _round(self, stage: str) -> int:
-        self._pace.keep()
+        began_at = self._pace.keep()
         now = self._desk.now()
         since = self._since.get(stage, _BEGINNING)
         try:
@@ -104,6 +104,8 @@ class Engine:
             return self._one_by_one(stage, failed)
         seen_until = claimed.newest_due if len(claimed.commands) == CLAIM_MAX else now
         self._since[stage] = max(since, seen_until - SLACK)
+        if claimed.commands:
+            self._pace.took(began_at)
         return len(claimed.commands)
 
     def _suspects(self, stage: str) -> int:

@@ -65,35 +65,36 @@ class Delta:
     open_orders: int = 0
 
 
-def add(unit: Unit, deltas: Mapping[str, Delta]) -> None:
-    """Add to the totals of accounts, locking them in the order of their ids."""
-    ids = sorted(deltas)
+def add(unit: Unit, deltas: Mapping[str, Delta], counted: Sequence[Totals] = ()) -> None:
+    """Add to the totals of accounts, locking them in the order of their ids.
+
+    `counted` are locked already; their orders-per-second counters are written back as they are.
+    """
+    seconds = {total.account_id: total for total in counted}
+    ids = sorted({*deltas, *seconds})
+    added = [deltas.get(id_) or Delta() for id_ in ids]
     unit.run(
-        "update accounts a set blocked_paise = a.blocked_paise + v.blocked, exposure_paise = a.exposure_paise"
-        " + v.exposure, open_orders = a.open_orders + v.open_orders"
-        " from (select v.* from unnest(%s::text[], %s::bigint[], %s::bigint[], %s::int[])"
-        "       as v (id, blocked, exposure, open_orders)"
-        "       join accounts l on l.id = v.id order by v.id for no key update of l) v where a.id = v.id",
+        _ADD,
         (
             text_array(ids),
-            array([deltas[id_].blocked_paise for id_ in ids]),
-            array([deltas[id_].exposure_paise for id_ in ids]),
-            array([deltas[id_].open_orders for id_ in ids]),
+            array([delta.blocked_paise for delta in added]),
+            array([delta.exposure_paise for delta in added]),
+            array([delta.open_orders for delta in added]),
+            array([seconds[id_].second if id_ in seconds else None for id_ in ids]),
+            array([seconds[id_].orders_this_second if id_ in seconds else None for id_ in ids]),
         ),
     )
 
 
-def count_seconds(unit: Unit, totals: Sequence[Totals]) -> None:
-    """Write back the orders-per-second counters of locked accounts."""
-    unit.run(
-        "update accounts a set second = v.second, orders_this_second = v.count"
-        " from unnest(%s::text[], %s::bigint[], %s::int[]) as v (id, second, count) where a.id = v.id",
-        (
-            text_array([total.account_id for total in totals]),
-            array([total.second for total in totals]),
-            array([total.orders_this_second for total in totals]),
-        ),
-    )
+_ADD = """
+update accounts a set blocked_paise = a.blocked_paise + v.blocked, exposure_paise = a.exposure_paise + v.exposure,
+    open_orders = a.open_orders + v.open_orders, second = coalesce(v.second, a.second),
+    orders_this_second = coalesce(v.count, a.orders_this_second)
+from (select v.* from unnest(%s::text[], %s::bigint[], %s::bigint[], %s::int[], %s::bigint[], %s::int[])
+      as v (id, blocked, exposure, open_orders, second, count)
+      join accounts l on l.id = v.id order by v.id for no key update of l) v
+where a.id = v.id
+"""
 
 
 def credentials(unit: Unit) -> list[tuple[str, str, str, bytes]]:

@@ -11,8 +11,7 @@ from store.json import dump
 from store.unit import Unit, array, text_array
 
 _COLUMNS = "scope, subject, mode, version, reason, by, by_operator, at"
-_LOCK = "7302, 1"  # an advisory lock: shared by who acts on switches, exclusive to who changes one
-_SHARED, _EXCLUSIVE = f"select pg_advisory_xact_lock_shared({_LOCK})", f"select pg_advisory_xact_lock({_LOCK})"
+_EXCLUSIVE = "select pg_advisory_xact_lock(7302, 1)"  # who acts on switches has it shared, by `switches_in_force`
 
 
 def in_force(unit: Unit, keys: Collection[Key]) -> dict[Key, Switch]:
@@ -20,12 +19,8 @@ def in_force(unit: Unit, keys: Collection[Key]) -> dict[Key, Switch]:
 
     To be called before accounts are locked: who has them must not wait for a change that waits for others.
     """
-    with unit.together():
-        unit.run(_SHARED)
-        rows = unit.rows(
-            f"select {_COLUMNS} from switches where mode <> 'ACTIVE' and subject = any(%s)",  # noqa: S608
-            (text_array(sorted({key.subject for key in keys})),),
-        )
+    subjects = text_array(sorted({key.subject for key in keys}))
+    rows = unit.rows(f"select {_COLUMNS} from switches_in_force(%s)", (subjects,))  # noqa: S608
     found = {switch.key: switch for switch in map(_switch, rows)}
     return {key: switch for key, switch in found.items() if key in keys}
 

@@ -30,26 +30,21 @@ def lock(unit: Unit, account_ids: Sequence[str]) -> dict[str, Totals]:
     return held
 
 
-def add(unit: Unit, deltas: Mapping[str, Delta]) -> None:
+def add(unit: Unit, deltas: Mapping[str, Delta], counted: Sequence[Totals] = ()) -> None:
     unit.statement()
-    for account_id in sorted(deltas):
+    seconds = {total.account_id: total for total in counted}
+    for account_id in sorted({*deltas, *seconds}):
         unit.lock("accounts", account_id)
-        row, delta = unit.get("accounts", account_id), deltas[account_id]
+        row, delta = unit.get("accounts", account_id), deltas.get(account_id) or Delta()
         assert row is not None
         more = {
             "blocked_paise": row["blocked_paise"] + delta.blocked_paise,
             "exposure_paise": row["exposure_paise"] + delta.exposure_paise,
             "open_orders": row["open_orders"] + delta.open_orders,
         }
+        if (total := seconds.get(account_id)) is not None:
+            more |= {"second": total.second, "orders_this_second": total.orders_this_second}
         unit.put("accounts", account_id, {**row, **more})
-
-
-def count_seconds(unit: Unit, totals: Sequence[Totals]) -> None:
-    unit.statement()
-    for total in totals:
-        row = unit.get("accounts", total.account_id)
-        counted = {"second": total.second, "orders_this_second": total.orders_this_second}
-        unit.put("accounts", total.account_id, {**(row or {}), **counted})
 
 
 def to_read(unit: Unit, broker: str, now: datetime) -> list[ToRead]:
