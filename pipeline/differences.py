@@ -37,7 +37,6 @@ class Kind(StrEnum):
 
 
 UNFILLED_ENDS = {OrderState.CANCELLED, OrderState.EXPIRED}  # two words for one end
-OF_ORDERS = frozenset({Kind.ORDER, Kind.MISSING, Kind.DAY_OVER})
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from domain.errors import Fault, Malformed, StaleDocument, StoreAway
-from domain.setting_names import Changes, by_name, changed, describe, pointer_of, to_outside
+from domain.setting_names import Changes, changed, describe, pointer_of, to_outside
 from domain.settings import Settings, UserSettings
 from pipeline.crash import crash
 from pipeline.desk import Desk
@@ -134,9 +134,3 @@ def _unknown_brokers(unit: Unit, desk: Desk, owner: str, after: Settings | UserS
     for name, place, broker in named:
         if broker.lower() not in there:
             yield name, Fault(pointer_of(name, place), "NOT_ONE_OF", f"the brokers here are {', '.join(there)}")
-
-
-def name_of(owner: str, given: str) -> str | None:
-    """The full name of a setting, from it or its last part."""
-    found = by_name(_model(owner)).get(given)
-    return None if found is None else found.name

@@ -139,10 +139,6 @@ def live_orders(unit: Unit, account_id: str, since: datetime) -> list[Order]:
     )
 
 
-def orders_by_id(unit: Unit, order_ids: Sequence[str]) -> list[Order]:
-    return _orders(unit, "id = any(%s::uuid[])", (array(order_ids),))
-
-
 def open_orders(unit: Unit, account_id: str) -> int:
     return int(unit.rows("select open_orders from accounts where id = %s", (account_id,))[0][0])
 

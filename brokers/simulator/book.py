@@ -36,7 +36,6 @@ class Status(StrEnum):
 FINAL = frozenset({Status.COMPLETE, Status.CANCELLED, Status.REJECTED, Status.AMO_CANCELLED})
 WORKING = frozenset({Status.OPEN, Status.TRIGGER_PENDING})
 AFTER_MARKET = frozenset({Status.AMO_RECEIVED, Status.AMO_MODIFY_RECEIVED})
-ARRIVING = frozenset({Status.RECEIVED, Status.VALIDATION, Status.OPEN_PENDING})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
