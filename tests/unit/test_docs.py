@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from ingress.problems import CODES
+
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")])
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 NAMED = re.compile(r"`((?:[a-z_]+/)+[\w.-]+\.(?:py|md|csv|json|sh|lua))`")
+CODE_ROWS = re.compile(r"^\| ([0-9]{3}) \| `([A-Z_]+)` \|", re.MULTILINE)
 COMMANDS = re.compile(r"`(?:\.venv/bin/python -m )?pytest ([^`]+)`")
 MADE_BY_RUNNING = (".run/",)
 
@@ -29,3 +32,9 @@ def test_the_index_leads_to_every_page():
     linked = set(LINK.findall((PROJECT / "docs" / "index.md").read_text()))
 
     assert {page.name for page in PROJECT.glob("docs/*.md")} - {"index.md"} <= linked
+
+
+def test_the_page_on_rest_lists_every_error_code_with_its_status():
+    listed = CODE_ROWS.findall((PROJECT / "docs" / "rest.md").read_text())
+
+    assert [(code, int(status)) for status, code in listed] == [(code, status) for code, (status, _) in CODES.items()]
