@@ -95,7 +95,7 @@ class Client:
             world.loop.spawn(process, partial(self._cancel, door, line.order_id), after_s)
 
     def _cancel(self, door: Door, order_id: str) -> None:
-        """What a cancel will do first: it is asked for under the order's lock."""
+        """What a cancel does first: it is asked for under the order's lock."""
         try:
             with Store(self.world.record).unit() as unit:
                 unit.lock("orders", order_id)
