@@ -59,7 +59,7 @@ def order_modify(
     wanted = {name: value for name, value in wanted.items() if value is not None}
     with session(options) as here:
         if not wanted:
-            mend = "Give at least one of --quantity, --price, --trigger-price, --order-type, --validity."
+            mend = "Give at least one of --quantity, --price, --trigger-price, --order-type, --validity, --disclosed-quantity."
             raise Failed(Exit.USAGE, "nothing is to be changed", mend=mend)
         full_id = find_order_id(here.client, order_id)
         if version is None:

@@ -15,8 +15,8 @@ HELP = (
     "Place orders at your brokers, and see what became of them.\n\n"
     "The coordinator is found by --profile, else by TRADER_URL and TRADER_KEY, else by `trader profile use`, else it is"
     " the stack that runs in this folder.\n\n"
-    "Exit codes: 0 ok, 1 error, 2 usage, 3 some lines rejected (or not cancelled), 4 all of them, 5 outcome not known yet,"
-    " 7 unreachable."
+    "Exit codes: 0 ok, 1 error, 2 usage, 3 some lines rejected (or not cancelled, not modified), 4 all of them,"
+    " 5 outcome not known yet, 7 unreachable."
 )
 
 
