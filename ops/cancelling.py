@@ -15,6 +15,7 @@ from domain.ids import new_id
 from ops.answers import Json
 from ops.changeshow import ORDER, SHOWN, WHERE, show_changes
 from ops.changewatch import PAGE, watch_changes
+from ops.commandline import Flag
 from ops.exits import Exit, Failed
 from ops.grid import Column, grid
 from ops.orderfile import STDIN
@@ -32,7 +33,6 @@ MATCH_COLUMNS = (
     Column("strategy", lambda order: str(order.get("strategy") or ""), keep=3),
     Column("tag", lambda order: str(order.get("tag") or ""), keep=2),
 )
-Flag = Annotated[bool, Parameter(negative=())]
 
 
 @dataclass(frozen=True, slots=True)

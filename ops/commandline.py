@@ -7,15 +7,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from ops.exits import Ended, Exit
 from ops.orderfile import STDIN
 
 INTERRUPTED = 130
 JSON = "--json"
+Flag = Annotated[bool, Parameter(negative=())]  # given or not: there is no --no-… of it
 
 
 def offer_completion(app: App) -> None:

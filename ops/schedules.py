@@ -5,20 +5,18 @@ from __future__ import annotations
 import re
 import shlex
 from datetime import datetime
-from typing import Annotated
 
-from cyclopts import Parameter
 from rich.text import Text
 
 from domain.ids import new_id
 from ops.answers import Json
+from ops.commandline import Flag
 from ops.exits import Exit, Failed
 from ops.grid import Column, grid
 from ops.placing import hand_in
 from ops.session import DEFAULTS, Options, Session, session
 from ops.show import IST, moment, number
 
-Flag = Annotated[bool, Parameter(negative=())]
 CLOCK = re.compile(r"([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
 STATE_STYLE = {
     "PENDING": "cyan", "FIRING": "blue", "FIRED": "green", "MISSED": "bold red", "FAILED": "red", "REMOVED": "bright_black",

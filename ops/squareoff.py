@@ -12,13 +12,13 @@ from rich.text import Text
 
 from domain.ids import new_id
 from ops.answers import Json
+from ops.commandline import Flag
 from ops.exits import Exit, Failed
 from ops.grid import Column, grid
 from ops.placing import hand_in, show_intent, watch
 from ops.session import DEFAULTS, Options, Session, session
 from ops.show import number, price, side
 
-Flag = Annotated[bool, Parameter(negative=())]
 WHY = {
     "OPEN_ORDERS": "open orders on the other side may still take it (--cancel-open cancels these first)",
     "UNDER_A_LOT": "it is less than a lot",

@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ops.bar import bar
-from ops.dlq.here import Flag, desk_here
+from ops.commandline import Flag
+from ops.dlq.here import desk_here
 from ops.exits import Exit, Failed
 from ops.operating import DEFAULTS, Options
 from ops.show import IST

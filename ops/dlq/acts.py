@@ -11,7 +11,8 @@ from rich.text import Text
 
 from domain.lifecycle import AT_BROKER, TERMINAL, OrderState
 from ops.answers import Json
-from ops.dlq.here import Flag, by_whom, desk_here, given, whole_id
+from ops.commandline import Flag
+from ops.dlq.here import by_whom, desk_here, given, whole_id
 from ops.exits import Exit, Failed
 from ops.operating import DEFAULTS, Options
 from ops.show import moment, price, short

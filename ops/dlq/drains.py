@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from rich.text import Text
 
 from ops.bar import bar
-from ops.dlq.here import ALL, Flag, Matching, by_whom, desk_here
+from ops.commandline import Flag
+from ops.dlq.here import ALL, Matching, by_whom, desk_here
 from ops.exits import Exit, Failed
 from ops.operating import DEFAULTS, Options
 from ops.screen import Screen

@@ -6,10 +6,11 @@ import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
+from ops.commandline import Flag
 from ops.exits import Ended, Exit, Failed
 from ops.operating import Options, open_desk
 from ops.screen import Screen
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 FULL_ID = 36
 SEARCHED = 10_000  # stopped orders among which the end of an id is looked for
-
-Flag = Annotated[bool, Parameter(negative=())]
 
 MENDS = {
     "MAY_HAVE_BEEN_SENT": "coordinator dlq explain ID says what may be done; coordinator dlq settle, once you have evidence.",

@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ops.answers import Json
-from ops.dlq.here import ALL, Flag, Matching, desk_here, whole_id
+from ops.commandline import Flag
+from ops.dlq.here import ALL, Matching, desk_here, whole_id
 from ops.exits import Exit
 from ops.grid import Column, grid
 from ops.operating import DEFAULTS, Options
