@@ -138,9 +138,15 @@ def _close(here: Session, request: Json, idempotency_key: str | None, *, wait: b
 def _confirm(here: Session, request: Json) -> None:
     """Shows what it means, and asks. Raises Failed: the answer is no."""
     would = here.client.square_off({**request, "dryRun": True}, new_id()).document
-    if not would.get("orders"):
+    orders: list[Json] = would.get("orders") or []
+    left: list[Json] = would.get("left") or [] if request.get("cancelOpen") else []
+    if not orders and not left:
         return
-    here.screen.err.print(grid(would["orders"], ORDER_COLUMNS, width=here.screen.err.width))
+    if orders:
+        here.screen.err.print(grid(orders, ORDER_COLUMNS, width=here.screen.err.width))
+    for one in left:
+        place = f"{abs(int(one['quantity']))} {one['instrument']} {one['product']} of {one['account']}"
+        here.screen.err.print(Text(f"{place}: open orders there are cancelled, and what they leave of it is closed", style="yellow"))
     here.screen.err.print("close these positions? [y/N] ", end="", markup=False, highlight=False)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Failed(Exit.ERROR, "nothing was closed", mend="Say y, or give --yes.", code="NOT_CONFIRMED")

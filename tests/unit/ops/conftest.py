@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,21 @@ def orders_file():
         return name
 
     return write
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Standard input and error are a person's; gives what to call with what the person types."""
+
+    class Typed(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def types(text: str) -> None:
+        monkeypatch.setattr("sys.stdin", Typed(text))
+        monkeypatch.setattr("rich.console.Console.is_terminal", True)
+
+    return types
 
 
 def _runner(commands, capsys):

@@ -38,21 +38,6 @@ def resting(fake, run_trader, orders_file):
     return place
 
 
-@pytest.fixture
-def terminal(monkeypatch):
-    """Standard input and error are a person's; gives what to call with what the person types."""
-
-    class Typed(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    def types(text: str) -> None:
-        monkeypatch.setattr("sys.stdin", Typed(text))
-        monkeypatch.setattr("rich.console.Console.is_terminal", True)
-
-    return types
-
-
 # Modifying
 
 

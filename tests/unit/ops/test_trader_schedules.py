@@ -157,6 +157,27 @@ def test_what_waits_for_cancels_is_not_known_yet(asked, run_trader, monkeypatch)
     assert f"schedule {ID}" in " ".join(ran.err.split())
 
 
+def test_what_open_orders_cover_is_asked_for_before_these_are_cancelled(asked, run_trader, terminal, monkeypatch):
+    covered = {"account": "UP0001", "instrument": "NSE:INFY", "product": "MIS", "quantity": 10, "why": "OPEN_ORDERS"}
+    answering(monkeypatch, asked, {**NOTHING, "left": [covered]})
+    terminal("n\n")
+
+    ran = run_trader("positions", "square-off", "--all", "--cancel-open")
+
+    assert asked == [{"all": True, "cancelOpen": True, "dryRun": True}]
+    assert ran.code == 1
+    assert "10 NSE:INFY MIS of UP0001: open orders there are cancelled" in " ".join(ran.err.split())
+
+
+def test_what_stays_with_its_open_orders_needs_no_asking(asked, run_trader, terminal, monkeypatch):
+    covered = {"account": "UP0001", "instrument": "NSE:INFY", "product": "MIS", "quantity": 10, "why": "OPEN_ORDERS"}
+    answering(monkeypatch, asked, {**NOTHING, "left": [covered]}, {**NOTHING, "left": [covered]})
+    terminal("")
+
+    assert run_trader("positions", "square-off", "--all").code == 0
+    assert asked == [{"all": True, "dryRun": True}, {"all": True}]
+
+
 def test_the_orders_that_close_are_followed_as_placed_ones(asked, run_trader, monkeypatch):
     order = {**CLOSING, "line": 0, "correlationId": "close-1", "orderId": ID, "state": "FILLED", "filledQuantity": 10}
     intent = {"intentId": ID, "kind": "PLACE", "status": "DONE", "settled": 1, "total": 1, "orders": [order]}
