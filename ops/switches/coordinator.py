@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
+from typing import Literal
 
 from ops.dlq.here import desk_here
 from ops.exits import Exit
@@ -13,7 +11,6 @@ from ops.operating import DEFAULTS, Options
 from ops.switches import look
 
 Scope = Literal["all", "user", "account", "strategy"]
-Flag = Annotated[bool, Parameter(negative=())]
 
 
 def switch_show(*, options: Options = DEFAULTS) -> Exit:
@@ -29,9 +26,7 @@ def switch_halt(
     subject: str | None = None,
     /,
     *,
-    reason: str,
-    cancel_open: Flag = False,
-    flatten: Flag = False,
+    stopping: look.Stopping,
     operator: str | None = None,
     options: Options = DEFAULTS,
 ) -> Exit:
@@ -42,12 +37,9 @@ def switch_halt(
     Args:
         scope: everything (all), a user, an account, or a user's strategy.
         subject: a user's name or id, an account's id, or USER:STRATEGY; not needed for all.
-        reason: why; it is recorded in the audit log, and rejected orders carry it.
-        cancel_open: cancel the open orders as well.
-        flatten: cancel the open orders, then close MIS and NRML positions at market.
         operator: who; the user of this machine when not given.
     """
-    return _turn("HALTED", scope, subject, reason, operator, options, cancel_open=cancel_open, flatten=flatten)
+    return _turn("HALTED", scope, subject, stopping, operator, options)
 
 
 def switch_reduce(
@@ -55,9 +47,7 @@ def switch_reduce(
     subject: str | None = None,
     /,
     *,
-    reason: str,
-    cancel_open: Flag = False,
-    flatten: Flag = False,
+    stopping: look.Stopping,
     operator: str | None = None,
     options: Options = DEFAULTS,
 ) -> Exit:
@@ -66,12 +56,9 @@ def switch_reduce(
     Args:
         scope: everything (all), a user, an account, or a user's strategy.
         subject: a user's name or id, an account's id, or USER:STRATEGY; not needed for all.
-        reason: why; it is recorded in the audit log, and rejected orders carry it.
-        cancel_open: cancel the open orders as well.
-        flatten: cancel the open orders, then close MIS and NRML positions at market.
         operator: who; the user of this machine when not given.
     """
-    return _turn("REDUCING", scope, subject, reason, operator, options, cancel_open=cancel_open, flatten=flatten)
+    return _turn("REDUCING", scope, subject, stopping, operator, options)
 
 
 def switch_resume(
@@ -91,19 +78,11 @@ def switch_resume(
         reason: why; it is recorded in the audit log.
         operator: who; the user of this machine when not given.
     """
-    return _turn("ACTIVE", scope, subject, reason, operator, options)
+    return _turn("ACTIVE", scope, subject, look.Stopping(reason=reason), operator, options)
 
 
 def _turn(
-    mode: str,
-    scope: str,
-    subject: str | None,
-    reason: str,
-    operator: str | None,
-    options: Options,
-    *,
-    cancel_open: bool = False,
-    flatten: bool = False,
+    mode: str, scope: str, subject: str | None, stopping: look.Stopping, operator: str | None, options: Options
 ) -> Exit:
     from domain.switches import Mode
     from domain.switches import Scope as ScopeOf
@@ -112,7 +91,10 @@ def _turn(
     with desk_here(options) as (screen, desk):
         whom = look.subject_of(scope, subject)
         asked = switches.Turn(
-            mode=Mode(mode), reason=look.reason_given(reason), cancel_open=cancel_open, flatten=flatten
+            mode=Mode(mode),
+            reason=look.reason_given(stopping.reason),
+            cancel_open=stopping.cancel_open,
+            flatten=stopping.flatten,
         )
         by = switches.By(name=operator or getpass.getuser(), user_id=None, is_operator=True)
         told = switches.turn(desk, ScopeOf(scope.upper()), whom, asked, by)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from cyclopts import Parameter
 from rich.console import RenderableType
 from rich.text import Text
 
 from ops.answers import Json
+from ops.commandline import Flag
 from ops.exits import Exit, Failed
 from ops.grid import Column, grid
 from ops.screen import Screen
@@ -23,6 +26,21 @@ COLUMNS = (
     Column("why", lambda row: Text(str(row.get("reason"))), least=16),
     Column("followed by", lambda row: what_followed(row), keep=3),
 )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopping:
+    """What is said of a turn."""
+
+    reason: str
+    """Why; it is recorded in the audit log, and rejected orders carry it."""
+
+    cancel_open: Flag = False
+    """Cancel the open orders as well."""
+
+    flatten: Flag = False
+    """Cancel the open orders, then close MIS and NRML positions at market."""
 
 
 def whom(row: Json) -> str:

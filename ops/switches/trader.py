@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
+from typing import Literal
 
 from domain.ids import new_id
 from ops.answers import Json, Lost
@@ -13,7 +11,6 @@ from ops.session import DEFAULTS, Options, session
 from ops.switches import look
 
 Scope = Literal["user", "account", "strategy", "all"]
-Flag = Annotated[bool, Parameter(negative=())]
 TRIES = 3  # with one key: it is done once
 
 
@@ -28,9 +25,7 @@ def switch_halt(
     subject: str | None = None,
     /,
     *,
-    reason: str,
-    cancel_open: Flag = False,
-    flatten: Flag = False,
+    stopping: look.Stopping,
     options: Options = DEFAULTS,
 ) -> Exit:
     """Send nothing more; what was not sent yet is ended within a second. Cancels still pass.
@@ -38,11 +33,8 @@ def switch_halt(
     Args:
         scope: what it is for: all of yours (user), one account, or one strategy; all is for operators.
         subject: the account's or strategy's name; not needed for user and all.
-        reason: why; it is recorded in the audit log, and your rejected orders carry it.
-        cancel_open: cancel the open orders as well.
-        flatten: cancel the open orders, then close MIS and NRML positions at market.
     """
-    return _turn("HALTED", scope, subject, reason, options, cancel_open=cancel_open, flatten=flatten)
+    return _turn("HALTED", scope, subject, stopping, options)
 
 
 def switch_reduce(
@@ -50,9 +42,7 @@ def switch_reduce(
     subject: str | None = None,
     /,
     *,
-    reason: str,
-    cancel_open: Flag = False,
-    flatten: Flag = False,
+    stopping: look.Stopping,
     options: Options = DEFAULTS,
 ) -> Exit:
     """Send only orders that make a position smaller, never more than the position. Cancels still pass.
@@ -60,11 +50,8 @@ def switch_reduce(
     Args:
         scope: what it is for: all of yours (user), one account, or one strategy; all is for operators.
         subject: the account's or strategy's name; not needed for user and all.
-        reason: why; it is recorded in the audit log, and your rejected orders carry it.
-        cancel_open: cancel the open orders as well.
-        flatten: cancel the open orders, then close MIS and NRML positions at market.
     """
-    return _turn("REDUCING", scope, subject, reason, options, cancel_open=cancel_open, flatten=flatten)
+    return _turn("REDUCING", scope, subject, stopping, options)
 
 
 def switch_resume(
@@ -77,26 +64,17 @@ def switch_resume(
         subject: the account's or strategy's name; not needed for user and all.
         reason: why; it is recorded in the audit log.
     """
-    return _turn("ACTIVE", scope, subject, reason, options)
+    return _turn("ACTIVE", scope, subject, look.Stopping(reason=reason), options)
 
 
-def _turn(
-    mode: str,
-    scope: str,
-    subject: str | None,
-    reason: str,
-    options: Options,
-    *,
-    cancel_open: bool = False,
-    flatten: bool = False,
-) -> Exit:
+def _turn(mode: str, scope: str, subject: str | None, stopping: look.Stopping, options: Options) -> Exit:
     with session(options) as here:
         whom = look.subject_of(scope, subject)
         asked: Json = {
             "mode": mode,
-            "reason": look.reason_given(reason),
-            "cancelOpen": cancel_open,
-            "flatten": flatten,
+            "reason": look.reason_given(stopping.reason),
+            "cancelOpen": stopping.cancel_open,
+            "flatten": stopping.flatten,
         }
         key = f"switch-{new_id()}"
         for left in reversed(range(TRIES)):
