@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import getpass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from ops.answers import Json
 from ops.dlq.here import desk_here
 from ops.exits import Exit
 from ops.operating import DEFAULTS, Options
+from ops.screen import Screen
 from ops.switches import look
+
+if TYPE_CHECKING:
+    from pipeline.desk import Desk
+    from pipeline.switches import By
 
 Scope = Literal["all", "user", "account", "strategy"]
 
@@ -86,7 +92,7 @@ def _turn(
 ) -> Exit:
     from domain.switches import Mode
     from domain.switches import Scope as ScopeOf
-    from pipeline import aftermath, switches
+    from pipeline import switches
 
     with desk_here(options) as (screen, desk):
         whom = look.subject_of(scope, subject)
@@ -98,6 +104,23 @@ def _turn(
         )
         by = switches.By(name=operator or getpass.getuser(), user_id=None, is_operator=True)
         told = switches.turn(desk, ScopeOf(scope.upper()), whom, asked, by)
+        if screen.json:
+            return look.tell(screen, _followed(screen, desk, by, told))
+        look.tell(screen, told)  # it counts from here on; what follows may take a while
+        now = _followed(screen, desk, by, told)
+        if what := look.what_followed(now):
+            screen.note(what)
+        return Exit.OK
+
+
+def _followed(screen: Screen, desk: Desk, by: By, told: Json) -> Json:
+    """The switch after what follows was begun. Where that can't be done here the turn stands, and the clock does the rest."""
+    from domain.errors import StoreAway
+    from pipeline import aftermath, switches
+
+    try:
         aftermath.carry_out(desk)
-        now = next(row for row in switches.show(desk, by) if (row["scope"], row["subject"]) == (told["scope"], told["subject"]))
-        return look.tell(screen, now)
+        return next(row for row in switches.show(desk, by) if (row["scope"], row["subject"]) == (told["scope"], told["subject"]))
+    except StoreAway as error:
+        screen.note(f"it is turned, and the clock does what follows: {error}")
+        return told
