@@ -99,7 +99,7 @@ def subject_of(scope: str, subject: str | None) -> str:
         return subject
     default = {"all": "all", "user": "me"}.get(scope)
     if default is None:
-        raise Failed(Exit.USAGE, f"which {scope}?", mend=f"Say it after the word: switch halt {scope} NAME")
+        raise Failed(Exit.USAGE, f"which {scope}?", mend=f"Say its name after the word {scope}.")
     return default
 
 
