@@ -107,12 +107,12 @@ def check(request: CancelRequest) -> CancelRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelSubmission:
-    """A cancel request that was let in, and whose orders it may reach: with no user, everyone's (operators, switches).
+    """A cancel request that was let in. Only the user's own orders are ever meant.
 
     `code` and `reason` are what an order that was not sent yet is told to have ended for.
     """
 
-    user_id: str | None
+    user_id: str
     key_id: str
     idempotency_key: str
     fingerprint: bytes
@@ -120,11 +120,6 @@ class CancelSubmission:
     source: Source = Source.CLIENT
     code: str | None = None
     reason: str | None = None
-
-    @property
-    def owner_id(self) -> str:
-        """Whose intent it is: an operator's reaches everyone's orders, and is no user's own."""
-        return self.user_id or self.key_id
 
 
 class AtOnce(StrEnum):

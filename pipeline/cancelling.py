@@ -60,11 +60,11 @@ class Matching:
 
 
 def matching(
-    unit: Unit, user_id: str | None, request: CancelRequest, *, limit: int = 100, after: str | None = None
+    unit: Unit, user_id: str, request: CancelRequest, *, limit: int = 100, after: str | None = None
 ) -> Matching:
-    """The live orders that a request means and that nobody cancels yet, by their ids; nothing is marked or sent.
+    """The user's live orders that a request means and that nobody cancels yet, by their ids; nothing is marked or sent.
 
-    `user_id` is whose orders are looked at: with none, everyone's. Raises Malformed.
+    Raises Malformed.
     """
     check(request)
     if request.filter is not None:
@@ -109,7 +109,7 @@ def _write_down(unit: Unit, settings: Settings, at: datetime, submission: Cancel
     request, intent_id = submission.request, new_id()
     new = intents.NewIntent(
         id=intent_id,
-        user_id=submission.owner_id,
+        user_id=submission.user_id,
         key_id=submission.key_id,
         kind=CommandKind.CANCEL,
         idempotency_key=submission.idempotency_key,
@@ -155,7 +155,7 @@ def _refuse_too_many(request: CancelRequest, policy: CancelPolicy, count: int) -
 
 
 def _lock_all(
-    unit: Unit, user_id: str | None, order_ids: Sequence[str]
+    unit: Unit, user_id: str, order_ids: Sequence[str]
 ) -> tuple[dict[str, Target], dict[str, list[str]]]:
     """The orders with the slices of those that are parents, locked as everybody locks them: parents last."""
     slices: dict[str, list[str]] = {}
@@ -225,7 +225,7 @@ def _requested(target: Target, submission: CancelSubmission, because: Mapping[st
 def _kept(desk: Desk, submission: CancelSubmission) -> CancelAcceptance:
     """What the key stands for already."""
     with desk.store.unit() as unit:
-        kept = intents.find_change(unit, submission.owner_id, submission.idempotency_key, desk.now())
+        kept = intents.find_change(unit, submission.user_id, submission.idempotency_key, desk.now())
     if kept is None:
         raise StoreAway("another request with this key was just given up; send it again")
     if kept.fingerprint != submission.fingerprint or "matched" not in kept.answer:

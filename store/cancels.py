@@ -18,7 +18,8 @@ _ENDED = sorted(TERMINAL)
 # Orders live for a day. One that the record doesn't know the end of for longer is an operator's, and is cancelled by its id;
 # so that of all that ever was only a week's rows are looked at, by the ids, which begin with their time.
 _MEANT = """
-from orders o where o.id >= first_id_at(now() - interval '7 days') and o.state <> all(%(ended)s) and o.parent_id is null
+from orders o where o.user_id = %(user)s and o.id >= first_id_at(now() - interval '7 days') and o.state <> all(%(ended)s)
+    and o.parent_id is null
     and (%(broker)s::text is null or coalesce(o.broker, o.wanted_broker) = %(broker)s)
     and (%(account)s::text is null or coalesce(o.account_id, o.wanted_account) = %(account)s)
     and (%(exchanges)s::text[] is null or split_part(o.instrument, ':', 1) = any(%(exchanges)s))
@@ -32,10 +33,9 @@ _CANCELLING = (
 )
 
 
-def meant(unit: Unit, user_id: str | None, wanted: CancelFilter) -> list[str]:
+def meant(unit: Unit, user_id: str, wanted: CancelFilter) -> list[str]:
     """The ids of the live orders that the filter means, oldest first; slices come with their parents."""
-    sql = f"select o.id {_MEANT} {_whose(user_id)} order by o.id"
-    return [row[0] for row in unit.rows(sql, _parameters(user_id, wanted))]
+    return [row[0] for row in unit.rows(f"select o.id {_MEANT} order by o.id", _parameters(user_id, wanted))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,11 @@ _PAGE = (
 
 
 def page_of(
-    unit: Unit, user_id: str | None, wanted: CancelFilter, *, limit: int, after: str | None
+    unit: Unit, user_id: str, wanted: CancelFilter, *, limit: int, after: str | None
 ) -> tuple[int, list[Match]]:
     """How many orders the filter means that nobody cancels yet, and those after an id."""
     parameters = {**_parameters(user_id, wanted), "limit": limit, "after": after}
-    which = f"{_MEANT} {_whose(user_id)} and not {_CANCELLING}"
+    which = f"{_MEANT} and not {_CANCELLING}"
     rows = unit.rows(
         f"{_PAGE} {which} and (%(after)s::uuid is null or o.id > %(after)s) order by o.id limit %(limit)s", parameters
     )
@@ -73,12 +73,12 @@ def page_of(
 
 
 def page_of_ids(
-    unit: Unit, user_id: str | None, order_ids: Sequence[str], *, limit: int, after: str | None
+    unit: Unit, user_id: str, order_ids: Sequence[str], *, limit: int, after: str | None
 ) -> tuple[int, list[Match]]:
     """The same for named orders."""
     which = (
-        "from orders o where o.id = any(%(ids)s::uuid[]) and (%(user)s::uuid is null or o.user_id = %(user)s)"
-        f" and o.state <> all(%(ended)s) and not {_CANCELLING}"
+        "from orders o where o.id = any(%(ids)s::uuid[]) and o.user_id = %(user)s and o.state <> all(%(ended)s)"
+        f" and not {_CANCELLING}"
     )
     parameters = {"ids": array(order_ids), "user": user_id, "ended": _ENDED, "limit": limit, "after": after}
     rows = unit.rows(
@@ -87,18 +87,13 @@ def page_of_ids(
     return int(unit.rows(f"select count(*) {which}", parameters)[0][0]), [_match(row) for row in rows]
 
 
-def _whose(user_id: str | None) -> str:
-    """As an equation, which the users' index takes."""
-    return "and o.user_id = %(user)s" if user_id is not None else ""
-
-
-def slices_of(unit: Unit, user_id: str | None, order_ids: Sequence[str]) -> dict[str, list[str]]:
+def slices_of(unit: Unit, user_id: str, order_ids: Sequence[str]) -> dict[str, list[str]]:
     """The live slices of those of the user's orders that are parents."""
     found: dict[str, list[str]] = {}
     for parent_id, id_ in unit.rows(
         "select parent_id, id from orders where parent_id = any(%s::uuid[]) and state <> all(%s)"
-        " and (%s::uuid is null or user_id = %s) order by id",
-        (array(order_ids), _ENDED, user_id, user_id),
+        " and user_id = %s order by id",
+        (array(order_ids), _ENDED, user_id),
     ):
         found.setdefault(parent_id, []).append(id_)
     return found
@@ -115,15 +110,15 @@ class Target:
     changing: int
 
 
-def lock(unit: Unit, user_id: str | None, order_ids: Sequence[str], *, parents: bool) -> dict[str, Target]:
+def lock(unit: Unit, user_id: str, order_ids: Sequence[str], *, parents: bool) -> dict[str, Target]:
     """Those of the orders that the user may see and that are parents, or that are none; locked in the order of their ids.
 
     One that was cut while its lock was waited for is not among those that are none any more.
     """
     rows = unit.rows(
         "select id, state, last_seq, slices, changing from orders where id = any(%s::uuid[])"
-        " and (%s::uuid is null or user_id = %s) and (slices > 0) = %s order by id for no key update",
-        (array(order_ids), user_id, user_id, parents),
+        " and user_id = %s and (slices > 0) = %s order by id for no key update",
+        (array(order_ids), user_id, parents),
     )
     return {id_: Target(id_, _STATES[state], *figures) for id_, state, *figures in rows}
 
@@ -148,7 +143,7 @@ def mark(unit: Unit, order_ids: Sequence[str], at: datetime) -> None:
     )
 
 
-def _parameters(user_id: str | None, wanted: CancelFilter) -> dict[str, Any]:
+def _parameters(user_id: str, wanted: CancelFilter) -> dict[str, Any]:
     return {
         "user": user_id,
         "ended": _ENDED,

@@ -128,13 +128,13 @@ class KeptChange:
     live: bool
 
 
-def find_change(unit: Unit, owner_id: str, idempotency_key: str, now: datetime) -> KeptChange | None:
+def find_change(unit: Unit, user_id: str, idempotency_key: str, now: datetime) -> KeptChange | None:
     """What the key stands for, where it is a modify's or cancel's; of another kind the answer is empty."""
     rows = unit.rows(
         "select i.id, i.accepted_at, i.fingerprint, i.answer, i.window_until > %s"
         " or exists (select from changes c where c.intent_id = i.id and c.result is null)"
         " from intents i where i.user_id = %s and i.idempotency_key = %s",
-        (now, owner_id, idempotency_key),
+        (now, user_id, idempotency_key),
     )
     if not rows:
         return None

@@ -10,7 +10,6 @@ from works import Works
 
 from domain.cancels import AtOnce
 from domain.errors import KeyReused, KeySpent, Malformed, SoftCancelDisabled
-from domain.events import Source
 from domain.lifecycle import OrderState
 from domain.outcomes import Accepted, NotSent, Refused, Unknown, Unreadable
 from store import settings
@@ -406,18 +405,6 @@ def test_anothers_orders_are_not_there(house: House, works: Works) -> None:
     assert [(line.order_id, line.code, line.state) for line in answer.answered] == [(ids[0], AtOnce.NOT_FOUND, None)]
     assert works.cancel(**ALL).matched == 0, "the other one is being cancelled, the foreign one is not there"
     assert house.rows("select count(*) from changes where order_id = %s", ids[0]) == [(0,)]
-
-
-def test_operators_and_switches_reach_everyones_orders(house: House, works: Works) -> None:
-    ids = works.place(2)
-    house.run("update orders set user_id = '01234567-0000-7000-8000-00000000000a' where id = %s", ids[0])
-
-    answer = works.cancel(**ALL, user=None, source=Source.OPERATOR, code="KILL_SWITCH", reason="halted")
-
-    assert answer.matched == 2
-    assert house.rows(
-        "select distinct source, detail ->> 'reason' from order_events where event_type = 'CANCEL_REQUESTED'"
-    ) == [("OPERATOR", "halted")]
 
 
 @pytest.mark.parametrize(

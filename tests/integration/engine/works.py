@@ -70,21 +70,16 @@ class Works:
         self.reader.read()
         apply_due(self.desk)
 
-    def cancel(self, *order_ids: str, user: str | None = "", key: str | None = None, **asked: Any) -> CancelAcceptance:
-        return accept(self.desk, self.submission(*order_ids, user=user, key=key, **asked))
+    def cancel(self, *order_ids: str, key: str | None = None, **asked: Any) -> CancelAcceptance:
+        return accept(self.desk, self.submission(*order_ids, key=key, **asked))
 
     def submission(
-        self,
-        *order_ids: str,
-        user: str | None = "",
-        key: str | None = None,
-        fingerprint: bytes = b"c" * 32,
-        **asked: Any,
+        self, *order_ids: str, key: str | None = None, fingerprint: bytes = b"c" * 32, **asked: Any
     ) -> CancelSubmission:
         given = {name: asked.pop(name) for name in ("source", "code", "reason") if name in asked}
         request = CancelRequest.model_validate(({"orderIds": list(order_ids)} if order_ids else {}) | asked)
         return CancelSubmission(
-            user_id=self.house.user_id if user == "" else user,
+            user_id=self.house.user_id,
             key_id=self.house.user_id,
             idempotency_key=key or new_id(),
             fingerprint=fingerprint,
