@@ -6,13 +6,10 @@ takes care of the rest. A cancel asks no admission: it passes however much work 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-
-import psycopg
 
 from domain.cancels import (
     FAIL_FAST_MAX,
@@ -28,26 +25,21 @@ from domain.cancels import (
     check,
 )
 from domain.commands import CommandKind
-from domain.errors import Fault, KeyReused, KeySpent, Malformed, SoftCancelDisabled, StoreAway
+from domain.errors import Fault, Malformed, SoftCancelDisabled, StoreAway
 from domain.events import Event, EventType
 from domain.ids import new_id
 from domain.lifecycle import TERMINAL
 from domain.settings import Settings
+from pipeline.accepting import Anew, kept_under, with_tries
 from pipeline.chain import FIRST
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from store import cancels, changes, intents, orders
 from store.cancels import Match, Target
-from store.unit import Unit, is_passing
-
-log = logging.getLogger(__name__)
+from store.unit import Unit
 
 CHUNK = 1_000  # orders that one statement locks or marks
-TRIES = 5  # another's lock that isn't had in time says nothing of the request
-
-
-class _JustCut(Exception):
-    """An order was cut into slices between two statements: its slices are locked before it, so that all begins anew."""
+TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +73,7 @@ def accept(desk: Desk, submission: CancelSubmission) -> CancelAcceptance:
     Raises Malformed, SoftCancelDisabled, KeyReused, KeySpent, or StoreAway, after which the same key is safe to use again.
     """
     check(submission.request)
-    written = _written(desk, submission)
+    written = with_tries(lambda: _written(desk, submission), tries=TRIES, busy="the database is busy")
     if written is None:
         return _kept(desk, submission)
     stage = FIRST[CommandKind.CANCEL]
@@ -90,18 +82,12 @@ def accept(desk: Desk, submission: CancelSubmission) -> CancelAcceptance:
 
 
 def _written(desk: Desk, submission: CancelSubmission) -> CancelAcceptance | None:
-    for left in reversed(range(TRIES)):
-        try:
-            with desk.store.unit() as unit:
-                written = _write_down(unit, desk.settings(), desk.now(), submission)
-                crash("cancelling.before_commit")
-            crash("cancelling.after_commit")
-            return written
-        except (psycopg.OperationalError, _JustCut) as error:
-            if not left or not (isinstance(error, _JustCut) or is_passing(error)):
-                raise StoreAway("the database is busy") from error
-            log.info("a cancel is written down anew: %s", str(error) or type(error).__name__)
-    raise AssertionError("the last try returns or raises")
+    settings = desk.settings()
+    with desk.store.unit() as unit:
+        written = _write_down(unit, settings, desk.now(), submission)
+        crash("cancelling.before_commit")
+    crash("cancelling.after_commit")
+    return written
 
 
 def _write_down(unit: Unit, settings: Settings, at: datetime, submission: CancelSubmission) -> CancelAcceptance | None:
@@ -167,7 +153,7 @@ def _lock_all(
     rest = sorted(set(order_ids) - held.keys())
     for chunk in _chunks(rest):
         if any(part not in held for parts in cancels.slices_of(unit, user_id, chunk).values() for part in parts):
-            raise _JustCut
+            raise Anew("an order was just cut into slices, which are locked before it")
     for chunk in _chunks(rest):
         held |= cancels.lock(unit, user_id, chunk, parents=True)
     return held, slices
@@ -224,14 +210,11 @@ def _requested(target: Target, submission: CancelSubmission, because: Mapping[st
 
 def _kept(desk: Desk, submission: CancelSubmission) -> CancelAcceptance:
     """What the key stands for already."""
+    user_id, key = submission.user_id, submission.idempotency_key
     with desk.store.unit() as unit:
-        kept = intents.find_change(unit, submission.user_id, submission.idempotency_key, desk.now())
+        kept = kept_under(unit, user_id, key, submission.fingerprint, desk.now(), tells="matched")
     if kept is None:
         raise StoreAway("another request with this key was just given up; send it again")
-    if kept.fingerprint != submission.fingerprint or "matched" not in kept.answer:
-        raise KeyReused("this Idempotency-Key came with another request before; use a new key")
-    if not kept.live:
-        raise KeySpent(kept.intent_id)
     return acceptance_from(kept.intent_id, kept.accepted_at, kept.answer)
 
 

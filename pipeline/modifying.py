@@ -5,28 +5,23 @@ Nothing is judged by number or limit here: that is the `modify` stage's (`pipeli
 
 from __future__ import annotations
 
-import logging
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import psycopg
-
 from domain.commands import CommandKind
-from domain.errors import KeyReused, KeySpent, NotFound, NotModifiable, StaleVersion, StoreAway
+from domain.errors import NotFound, NotModifiable, StaleVersion, StoreAway
 from domain.ids import new_id
 from domain.modifies import ModifyAcceptance, ModifySubmission, changed_terms, modifiability
 from domain.orders import Order
+from pipeline.accepting import kept_under, with_tries
 from pipeline.chain import FIRST
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from store import changes, intents, orders
-from store.intents import KeptChange
-from store.unit import Unit, is_passing
+from store.unit import Unit
 
-log = logging.getLogger(__name__)
-
-TRIES = 3  # another's lock that isn't had in time says nothing of the request
+TRIES = 3
 
 
 def accept(desk: Desk, submission: ModifySubmission) -> ModifyAcceptance:
@@ -35,25 +30,18 @@ def accept(desk: Desk, submission: ModifySubmission) -> ModifyAcceptance:
     Raises NotFound, StaleVersion, NotModifiable, KeyReused, KeySpent, or StoreAway, after which the same key is safe to
     use again.
     """
-    acceptance = _written(desk, submission)
+    acceptance = with_tries(lambda: _written(desk, submission), tries=TRIES, busy="the database is busy")
     if not acceptance.replayed:
         desk.wakeups.wake(FIRST[CommandKind.MODIFY])
     return acceptance
 
 
 def _written(desk: Desk, submission: ModifySubmission) -> ModifyAcceptance:
-    for left in reversed(range(TRIES)):
-        try:
-            with desk.store.unit() as unit:
-                acceptance = _write_down(unit, desk, submission, desk.now())
-                crash("modifying.before_commit")
-            crash("modifying.after_commit")
-            return acceptance
-        except psycopg.OperationalError as error:
-            if not is_passing(error) or not left:
-                raise StoreAway("the database is busy") from error
-            log.warning("a modify is written down anew: %s", error)
-    raise AssertionError("the last try returns or raises")
+    with desk.store.unit() as unit:
+        acceptance = _write_down(unit, desk, submission, desk.now())
+        crash("modifying.before_commit")
+    crash("modifying.after_commit")
+    return acceptance
 
 
 def _write_down(unit: Unit, desk: Desk, submission: ModifySubmission, at: datetime) -> ModifyAcceptance:
@@ -95,13 +83,10 @@ def _write_down(unit: Unit, desk: Desk, submission: ModifySubmission, at: dateti
 
 def _kept(unit: Unit, submission: ModifySubmission, at: datetime) -> ModifyAcceptance | None:
     """What the key stands for already."""
-    kept: KeptChange | None = intents.find_change(unit, submission.user_id, submission.idempotency_key, at)
+    key, fingerprint = submission.idempotency_key, submission.fingerprint
+    kept = kept_under(unit, submission.user_id, key, fingerprint, at, tells="orderId")
     if kept is None:
         return None
-    if kept.fingerprint != submission.fingerprint:
-        raise KeyReused("this Idempotency-Key came with another request before; use a new key")
-    if not kept.live:
-        raise KeySpent(kept.intent_id)
     return ModifyAcceptance(
         kept.intent_id, kept.accepted_at, kept.answer["orderId"], kept.answer["seq"], replayed=True
     )

@@ -6,25 +6,21 @@ closing positions, is wanted in the same row and carried out by `pipeline/afterm
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import psycopg
-
-from domain.errors import NotAllowed, NotFound, StaleDocument, StoreAway
+from domain.errors import NotAllowed, NotFound, StaleDocument
 from domain.switches import ALL, EVERYTHING, Key, Mode, Scope, Switch, is_stricter, strategy_subject
+from pipeline.accepting import with_tries
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from readmodel.views import moment_text
 from store import acts, audit, switches, users
 from store.acts import Once
-from store.unit import Unit, is_passing
-
-log = logging.getLogger(__name__)
+from store.unit import Unit
 
 ME = "me"
 TRIES = 3  # the lock is had as soon as those who send now are done: within milliseconds, unless one hangs
@@ -67,16 +63,14 @@ def turn(desk: Desk, scope: Scope, subject: str, asked: Turn, by: By) -> dict[st
         StaleDocument: it was turned since.
         KeyReused, StoreAway.
     """
-    for left in reversed(range(TRIES)):
-        try:
-            with desk.store.unit() as unit:
-                told = _turned(unit, desk.now(), scope, subject, asked, by)
-                crash("switches.before_commit")
-            break
-        except psycopg.OperationalError as error:
-            if not is_passing(error) or not left:
-                raise StoreAway("a process that sends holds on to what the switches were; try again") from error
-            log.warning("a switch is turned anew: %s", error)
+    busy = "a process that sends holds on to what the switches were; try again"
+    return with_tries(lambda: _written(desk, scope, subject, asked, by), tries=TRIES, busy=busy)
+
+
+def _written(desk: Desk, scope: Scope, subject: str, asked: Turn, by: By) -> dict[str, Any]:
+    with desk.store.unit() as unit:
+        told = _turned(unit, desk.now(), scope, subject, asked, by)
+        crash("switches.before_commit")
     crash("switches.after_commit")
     return told
 
