@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from pydantic import TypeAdapter
@@ -19,7 +18,8 @@ from ingress.answers import ChangeIntent
 from ingress.change_forms import AcceptedCancel, AcceptedModify, MatchPage
 from ingress.door import Door, scope_of
 from ingress.intents import as_it_stands, path_of
-from ingress.operations import PLACES, Answer, Call, op
+from ingress.operations import INTENT_KEY_PROBLEMS, PLACES, REPLAYED_HEADER, Answer, Call, op
+from ingress.operators import there
 from ingress.problems import Problem, problem_of
 from ingress.schedule_forms import CancelOrSchedule
 from ingress.wire import (
@@ -42,14 +42,7 @@ if TYPE_CHECKING:
 
 TAG = "Modifying and cancelling"
 _MODIFY, _CANCEL, _SCHEDULED = TypeAdapter(ModifyRequest), TypeAdapter(CancelRequest), TypeAdapter(ScheduledCancel)
-_T = TypeVar("_T")
-_KEY_PROBLEMS = (
-    "IDEMPOTENCY_KEY_MISSING",
-    "IDEMPOTENCY_KEY_INVALID",
-    "IDEMPOTENCY_KEY_REUSED",
-    "IDEMPOTENCY_KEY_SPENT",
-)
-_HEADERS = {"Location": "The intent.", "Idempotency-Replayed": "true: this key was used before."}
+_HEADERS = {"Location": "The intent.", **REPLAYED_HEADER}
 _WAITED = {
     200: Answer(description="With Prefer: wait: it is known what came of every line.", model=ChangeIntent),
     207: Answer(description="With Prefer: wait: it is known of some lines.", model=ChangeIntent),
@@ -70,7 +63,7 @@ CANCEL_EXAMPLE = {"filter": {"broker": "UPSTOX", "strategy": "breakout"}, "mode"
         **_WAITED,
     },
     problems=(
-        *_KEY_PROBLEMS,
+        *INTENT_KEY_PROBLEMS,
         "NOT_FOUND",
         "PRECONDITION_REQUIRED",
         "BAD_PARAMETER",
@@ -103,7 +96,7 @@ async def modify_order(door: Door, call: Call) -> Reply:
         request=wanted,
     )
     try:
-        accepted = await _changers(door, lambda desk: modifying.accept(desk, submission))
+        accepted = await there(door.changers).run(lambda desk: modifying.accept(desk, submission))
     except (StaleVersion, NotModifiable) as refused:
         raise await _with_current(door, call, refused) from None
     if wait_s:
@@ -125,7 +118,7 @@ async def modify_order(door: Door, call: Call) -> Reply:
         202: Answer(description="Accepted and durable; with a time, scheduled.", model=CancelOrSchedule, headers=_HEADERS),
         **_WAITED,
     },
-    problems=(*_KEY_PROBLEMS, "SOFT_CANCEL_DISABLED"),
+    problems=(*INTENT_KEY_PROBLEMS, "SOFT_CANCEL_DISABLED"),
 )
 async def cancel_multi(door: Door, call: Call) -> Reply:
     """Cancel many orders: those of these ids, or those that a filter means at this moment.
@@ -174,7 +167,7 @@ async def preview_cancel(door: Door, call: Call) -> Reply:
         with desk.store.unit() as unit:
             return cancelling.matching(unit, user_id, wanted, limit=limit, after=after)
 
-    found = await _changers(door, look)
+    found = await there(door.changers).run(look)
     orders: list[View] = [
         {
             "orderId": match.order_id,
@@ -204,7 +197,7 @@ async def preview_cancel(door: Door, call: Call) -> Reply:
         202: Answer(description="Accepted and durable.", model=AcceptedCancel, headers=_HEADERS),
         **_WAITED,
     },
-    problems=(*_KEY_PROBLEMS, "NOT_FOUND"),
+    problems=(*INTENT_KEY_PROBLEMS, "NOT_FOUND"),
 )
 async def cancel_order(door: Door, call: Call) -> Reply:
     """Cancel one order: `POST /v2/orders/multi/cancel` with its id, and nothing else."""
@@ -243,7 +236,7 @@ async def _cancel(door: Door, call: Call, wanted: CancelRequest, key: str, finge
         fingerprint=fingerprint,
         request=wanted,
     )
-    accepted = await _changers(door, lambda desk: cancelling.accept(desk, submission))
+    accepted = await there(door.changers).run(lambda desk: cancelling.accept(desk, submission))
     if wait_s:
         return await _after_waiting(door, call, accepted.intent_id, wait_s, replayed=accepted.replayed)
     return _accepted(_cancel_view(accepted), accepted.intent_id, replayed=accepted.replayed)
@@ -295,9 +288,3 @@ async def _with_current(door: Door, call: Call, refused: StaleVersion | NotModif
         return refused
     headers = {**problem.headers, "ETag": f'"{current["version"]}"'}
     return Problem(problem.code, problem.detail, headers=headers, members={**problem.members, "current": current})
-
-
-async def _changers(door: Door, work: Callable[[Desk], _T]) -> _T:
-    if door.changers is None:
-        raise TypeError("this door has no desk to change orders with")
-    return await door.changers.run(work)

@@ -22,8 +22,19 @@ from ingress.deadletter_forms import (
     StuckPage,
 )
 from ingress.door import Door
-from ingress.operations import OPERATES, Answer, Call, Parameter, matching, one_of, op
-from ingress.operators import Operators
+from ingress.operations import (
+    KEY_PROBLEMS,
+    OPERATES,
+    REPLAYED_HEADER,
+    Answer,
+    Call,
+    Parameter,
+    matching,
+    one_of,
+    op,
+    true_or_false,
+)
+from ingress.operators import there
 from ingress.wire import REPLAYED, Reply, idempotency_key, json_body
 from readmodel.pages import id_cursor, read_id_cursor
 from store.acts import Once
@@ -38,12 +49,11 @@ TAG = "Dead letters"
 _Form = TypeVar("_Form", bound=Because)
 _BECAUSE, _PARK, _SETTLE, _DRAIN = TypeAdapter(Because), TypeAdapter(Park), TypeAdapter(Settle), TypeAdapter(Drain)
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._:\-]{0,63}"
-_KEY_PROBLEMS = ("IDEMPOTENCY_KEY_MISSING", "IDEMPOTENCY_KEY_INVALID", "IDEMPOTENCY_KEY_REUSED")
 _ACTED = {
     200: Answer(
         description="It was done, now or by an earlier request with this key.",
         model=ActView,
-        headers={"Idempotency-Replayed": "true: this key was used before."},
+        headers=REPLAYED_HEADER,
     )
 }
 
@@ -77,7 +87,7 @@ PARKED = Parameter(
     name="parked",
     schema={"type": "boolean", "default": False},
     description="Those that are parked, instead of those that aren't.",
-    read=lambda text: matching("true|false", "true or false is wanted")(text) == "true",
+    read=true_or_false,
     default=False,
 )
 
@@ -115,7 +125,7 @@ async def list_dead_letters(door: Door, call: Call) -> Reply:
         error=query["error"],
         parked=query["parked"],
     )
-    page = await _operators(door).run(
+    page = await there(door.operators).run(
         lambda desk: stuck.list_stuck(desk, wanted, limit=query["limit"], after=query["after"])
     )
     return Reply(200, orjson.dumps({"items": page.rows, "next": page.next}))
@@ -134,7 +144,7 @@ async def explain_dead_letter(door: Door, call: Call) -> Reply:
     from pipeline import stuck
 
     order_id = _order_id(call)
-    return Reply(200, orjson.dumps(await _operators(door).run(lambda desk: stuck.explain(desk, order_id))))
+    return Reply(200, orjson.dumps(await there(door.operators).run(lambda desk: stuck.explain(desk, order_id))))
 
 
 @op(
@@ -146,7 +156,7 @@ async def explain_dead_letter(door: Door, call: Call) -> Reply:
     body=Because,
     body_example={"reason": "the reference price is back"},
     answers=_ACTED,
-    problems=(*_KEY_PROBLEMS, "NOT_FOUND", "NOT_STUCK", "MAY_HAVE_BEEN_SENT"),
+    problems=(*KEY_PROBLEMS, "NOT_FOUND", "NOT_STUCK", "MAY_HAVE_BEEN_SENT"),
 )
 async def requeue_dead_letter(door: Door, call: Call) -> Reply:
     """Send a stuck order back to its stage, with a clean count of tries.
@@ -169,7 +179,7 @@ async def requeue_dead_letter(door: Door, call: Call) -> Reply:
     body=Park,
     body_example={"reason": "the broker was asked", "forMinutes": 120},
     answers=_ACTED,
-    problems=(*_KEY_PROBLEMS, "NOT_FOUND", "NOT_STUCK"),
+    problems=(*KEY_PROBLEMS, "NOT_FOUND", "NOT_STUCK"),
 )
 async def park_dead_letter(door: Door, call: Call) -> Reply:
     """Take a stuck or unknown order out of the list, for a time or until it is taken back. It stays what it is."""
@@ -190,7 +200,7 @@ async def park_dead_letter(door: Door, call: Call) -> Reply:
     body=Because,
     body_example={"reason": "the broker has answered"},
     answers=_ACTED,
-    problems=(*_KEY_PROBLEMS, "NOT_FOUND", "NOT_STUCK"),
+    problems=(*KEY_PROBLEMS, "NOT_FOUND", "NOT_STUCK"),
 )
 async def unpark_dead_letter(door: Door, call: Call) -> Reply:
     """Take a parked order back into the list."""
@@ -218,7 +228,7 @@ async def unpark_dead_letter(door: Door, call: Call) -> Reply:
         "averagePrice": "1512.50",
     },
     answers=_ACTED,
-    problems=(*_KEY_PROBLEMS, "NOT_FOUND", "NOT_UNKNOWN", "CONTRADICTED", "MAY_HAVE_BEEN_SENT"),
+    problems=(*KEY_PROBLEMS, "NOT_FOUND", "NOT_UNKNOWN", "CONTRADICTED", "MAY_HAVE_BEEN_SENT"),
 )
 async def settle_dead_letter(door: Door, call: Call) -> Reply:
     """Say what the broker did with an order of which nobody else can tell, with evidence and a reason.
@@ -249,7 +259,7 @@ async def settle_dead_letter(door: Door, call: Call) -> Reply:
     body=Because,
     body_example={"reason": "the client gave it up"},
     answers=_ACTED,
-    problems=(*_KEY_PROBLEMS, "NOT_FOUND", "NOT_STUCK", "MAY_HAVE_BEEN_SENT"),
+    problems=(*KEY_PROBLEMS, "NOT_FOUND", "NOT_STUCK", "MAY_HAVE_BEEN_SENT"),
 )
 async def discard_dead_letter(door: Door, call: Call) -> Reply:
     """Give a stuck order up: it is rejected, and what it held of its account is freed. It can't be undone.
@@ -275,10 +285,10 @@ async def discard_dead_letter(door: Door, call: Call) -> Reply:
         200: Answer(
             description="What was done and what was refused, of the next orders that match.",
             model=Drained,
-            headers={"Idempotency-Replayed": "true: this key was used before."},
+            headers=REPLAYED_HEADER,
         )
     },
-    problems=_KEY_PROBLEMS,
+    problems=KEY_PROBLEMS,
 )
 async def drain_dead_letters(door: Door, call: Call) -> Reply:
     """Send back, or give up, the next stuck orders that match: at most 100 in one request, in one transaction.
@@ -297,11 +307,11 @@ async def drain_dead_letters(door: Door, call: Call) -> Reply:
         parked=form.parked,
     )
     after = read_id_cursor(form.after) if form.after else None
-    told = await _operators(door).run(
+    told = await there(door.operators).run(
         lambda desk: drain_part(desk, form.act, wanted, by, after=after, limit=form.limit, dry=form.dry_run)
     )
     if told["last"] is None and not form.dry_run:
-        _operators(door).afterwards(lambda desk: tidy_after(desk, wanted))
+        there(door.operators).afterwards(lambda desk: tidy_after(desk, wanted))
     cursor = id_cursor(told["last"]) if told["last"] else None
     document = {"done": told["done"], "refused": told["refused"], "next": cursor}
     return Reply(200, orjson.dumps(document), REPLAYED if told.get("replayed") else None)
@@ -309,12 +319,6 @@ async def drain_dead_letters(door: Door, call: Call) -> Reply:
 
 def _order_id(call: Call) -> str:
     return parameters.id_in_path(call.path["orderId"], "order")
-
-
-def _operators(door: Door) -> Operators:
-    if door.operators is None:
-        raise TypeError("this door has no desk for operators")
-    return door.operators
 
 
 async def _asked(call: Call, form: TypeAdapter[_Form]) -> tuple[_Form, By]:
@@ -331,8 +335,8 @@ async def _asked(call: Call, form: TypeAdapter[_Form]) -> tuple[_Form, By]:
 async def _act(door: Door, work: Callable[[Desk], dict[str, Any]]) -> Reply:
     from pipeline import letters
 
-    told = await _operators(door).run(work)
-    _operators(door).afterwards(lambda desk: letters.tidy(desk, [told["from"]]))
+    told = await there(door.operators).run(work)
+    there(door.operators).afterwards(lambda desk: letters.tidy(desk, [told["from"]]))
     document = {
         "orderId": told["orderId"],
         "stage": told["from"],

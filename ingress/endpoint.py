@@ -13,6 +13,7 @@ from falcon.asgi import Response
 from domain.errors import NotAllowed
 from ingress.door import Door, scope_of
 from ingress.operations import Call, Operation, read_query
+from ingress.operators import there
 from ingress.problems import Problem, problem_of
 from ingress.wire import Reply, Request, problem_reply, write
 from store.json import storable
@@ -70,10 +71,8 @@ async def _note_read(door: Door, operation: Operation, call: Call) -> None:
     """In the audit log, before it is answered. Raises StoreAway."""
     from pipeline import reads
 
-    if door.switchers is None:
-        raise TypeError("this door has no desk to write reads down with")
     key, path = call.key, storable(call.request.relative_uri[:500])
-    await door.switchers.run(lambda desk: reads.note(desk, key.name, operation.name, path, f"key {key.id}"))
+    await there(door.switchers).run(lambda desk: reads.note(desk, key.name, operation.name, path, f"key {key.id}"))
 
 
 async def _let_in(door: Door, operation: Operation, request: Request) -> ApiKey:

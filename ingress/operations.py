@@ -24,6 +24,10 @@ READS_ALL = frozenset({Role.AUDITOR, Role.OPERATOR, Role.ADMIN})
 OPERATES = frozenset({Role.OPERATOR, Role.ADMIN})
 PLACES = frozenset({Role.TRADER, Role.ADMIN})
 
+KEY_PROBLEMS = ("IDEMPOTENCY_KEY_MISSING", "IDEMPOTENCY_KEY_INVALID", "IDEMPOTENCY_KEY_REUSED")
+INTENT_KEY_PROBLEMS = (*KEY_PROBLEMS, "IDEMPOTENCY_KEY_SPENT")
+REPLAYED_HEADER = {"Idempotency-Replayed": "true: this key was used before."}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
@@ -167,6 +171,12 @@ def matching(pattern: str, wanted: str) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def true_or_false(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("true or false is wanted")
+    return text == "true"
 
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

@@ -35,6 +35,13 @@ class Operators:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
 
+def there(operators: Operators | None) -> Operators:
+    """The desk that a door was given for this kind of work; one without it serves no such operation."""
+    if operators is None:
+        raise TypeError("this door has no desk for that")
+    return operators
+
+
 def _told(done: Future[object]) -> None:
     error = None if done.cancelled() else done.exception()
     if error is not None:

@@ -10,7 +10,7 @@ from ingress import parameters, shape
 from ingress.answers import Accepted, History, OrderDetail, OrderPage, PlaceIntent, TradePage
 from ingress.door import Door, scope_of
 from ingress.intents import as_it_stands, path_of
-from ingress.operations import EVERY_ROLE, PLACES, Answer, Call, op
+from ingress.operations import EVERY_ROLE, INTENT_KEY_PROBLEMS, PLACES, REPLAYED_HEADER, Answer, Call, op
 from ingress.wire import REPLAYED, Reply, idempotency_key, json_body, refused_for_now, wait_preference
 from readmodel import changes, queries
 from readmodel.queries import Filters
@@ -52,18 +52,12 @@ PLACE_EXAMPLE = {
         202: Answer(
             description="Accepted and durable; with Prefer: wait, no line has settled yet (then as in 200).",
             model=Accepted,
-            headers={"Location": "The intent.", "Idempotency-Replayed": "true: this key was used before."},
+            headers={"Location": "The intent.", **REPLAYED_HEADER},
         ),
         200: Answer(description="With Prefer: wait: every line has settled.", model=PlaceIntent),
         207: Answer(description="With Prefer: wait: some lines have settled.", model=PlaceIntent),
     },
-    problems=(
-        "IDEMPOTENCY_KEY_MISSING",
-        "IDEMPOTENCY_KEY_INVALID",
-        "IDEMPOTENCY_KEY_REUSED",
-        "IDEMPOTENCY_KEY_SPENT",
-        "OVERLOADED",
-    ),
+    problems=(*INTENT_KEY_PROBLEMS, "OVERLOADED"),
 )
 async def place_multi(door: Door, call: Call) -> Reply:
     """Place one or many orders.

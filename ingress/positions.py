@@ -9,7 +9,8 @@ from domain.squareoff import SquareOff
 from ingress import parameters, schedules, shape
 from ingress.door import Door
 from ingress.intents import path_of
-from ingress.operations import PLACES, Answer, Call, op
+from ingress.operations import INTENT_KEY_PROBLEMS, PLACES, REPLAYED_HEADER, Answer, Call, op
+from ingress.operators import there
 from ingress.schedule_forms import SquaredOffView
 from ingress.wire import REPLAYED, Reply, idempotency_key, json_body
 
@@ -28,17 +29,11 @@ _SQUARE_OFF = TypeAdapter(SquareOff)
         202: Answer(
             description="Accepted and durable: these orders close the positions.",
             model=SquaredOffView,
-            headers={"Location": "The intent, or the schedule.", "Idempotency-Replayed": "true: this key was used before."},
+            headers={"Location": "The intent, or the schedule.", **REPLAYED_HEADER},
         ),
         200: Answer(description="Nothing is to be closed; or, of a dry run, what would be.", model=SquaredOffView),
     },
-    problems=(
-        "IDEMPOTENCY_KEY_MISSING",
-        "IDEMPOTENCY_KEY_INVALID",
-        "IDEMPOTENCY_KEY_REUSED",
-        "IDEMPOTENCY_KEY_SPENT",
-        "NOT_FOUND",
-    ),
+    problems=(*INTENT_KEY_PROBLEMS, "NOT_FOUND"),
 )
 async def square_off(door: Door, call: Call) -> Reply:
     """Close positions: one intent with an order on the other side for each, at most 500.
@@ -58,9 +53,7 @@ async def square_off(door: Door, call: Call) -> Reply:
     wanted.check()
     fingerprint = shape.fingerprint("POST", "/v2/positions/square-off", canonical)
     asked = squareoff.Asked(call.key.user_id, call.key.id, key, fingerprint)
-    if door.changers is None:
-        raise TypeError("this door has no desk to change orders with")
-    told = await door.changers.run(lambda desk: squareoff.accept(desk, asked, wanted))
+    told = await there(door.changers).run(lambda desk: squareoff.accept(desk, asked, wanted))
     links = {
         "intent": told.intent_id and path_of(told.intent_id),
         "cancelIntent": told.cancel_intent_id and path_of(told.cancel_intent_id),

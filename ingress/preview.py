@@ -12,6 +12,7 @@ from domain.verdicts import Reject, Wait
 from ingress import shape
 from ingress.door import Door
 from ingress.operations import PLACES, Answer, Call, op
+from ingress.operators import there
 from ingress.orders import PLACE_EXAMPLE
 from ingress.preview_forms import PreviewView
 from ingress.wire import Reply, json_body
@@ -49,9 +50,7 @@ async def preview_orders(door: Door, call: Call) -> Reply:
     body = await json_body(call.request)
     wanted, _ = shape.read_place_request(body, lines_max=door.settings.max_orders_per_batch)
     user_id = call.key.user_id
-    if door.trials is None:
-        raise TypeError("this door has no desk to try requests out on")
-    shown = await door.trials.run(lambda desk: preview(desk, user_id, wanted))
+    shown = await there(door.trials).run(lambda desk: preview(desk, user_id, wanted))
     return Reply(200, orjson.dumps(view_of(shown)))
 
 

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import orjson
 
 from domain.schedules import ScheduledCancel
 from ingress import parameters, shape
 from ingress.door import Door, scope_of
-from ingress.operations import EVERY_ROLE, PLACES, Answer, Call, Parameter, matching, op
+from ingress.operations import (
+    EVERY_ROLE,
+    KEY_PROBLEMS,
+    PLACES,
+    REPLAYED_HEADER,
+    Answer,
+    Call,
+    Parameter,
+    op,
+    true_or_false,
+)
+from ingress.operators import there
 from ingress.schedule_forms import SchedulePage, ScheduleView
 from ingress.wire import REPLAYED, Reply, idempotency_key
 from readmodel.pages import id_cursor
-
-if TYPE_CHECKING:
-    from pipeline.desk import Desk
 
 TAG = "Schedules"
 LIVE = Parameter(
     name="live",
     schema={"type": "boolean", "default": False},
     description="Only those of which something is still to come.",
-    read=lambda text: matching("true|false", "true or false is wanted")(text) == "true",
+    read=true_or_false,
     default=False,
 )
-_T = TypeVar("_T")
-_KEY_PROBLEMS = ("IDEMPOTENCY_KEY_MISSING", "IDEMPOTENCY_KEY_INVALID", "IDEMPOTENCY_KEY_REUSED")
 
 
 def path_of(schedule_id: str) -> str:
@@ -50,8 +55,8 @@ async def list_schedules(door: Door, call: Call) -> Reply:
     from pipeline import schedules
 
     user_id, query = scope_of(call.key).user_id, call.query
-    found, last = await _desk(
-        door, lambda desk: schedules.page(desk, user_id, live_only=query["live"], limit=query["limit"], after=query["after"])
+    found, last = await there(door.changers).run(
+        lambda desk: schedules.page(desk, user_id, live_only=query["live"], limit=query["limit"], after=query["after"])
     )
     document = {"schedules": [_with_links(one) for one in found], "next": id_cursor(last) if last else None}
     return Reply(200, orjson.dumps(document))
@@ -71,7 +76,8 @@ async def show_schedule(door: Door, call: Call) -> Reply:
 
     schedule_id = parameters.id_in_path(call.path["scheduleId"], "schedule")
     user_id = scope_of(call.key).user_id
-    return Reply(200, orjson.dumps(_with_links(await _desk(door, lambda desk: schedules.show(desk, user_id, schedule_id)))))
+    found = await there(door.changers).run(lambda desk: schedules.show(desk, user_id, schedule_id))
+    return Reply(200, orjson.dumps(_with_links(found)))
 
 
 @op(
@@ -84,10 +90,10 @@ async def show_schedule(door: Door, call: Call) -> Reply:
         200: Answer(
             description="Nothing of it is begun any more that was not.",
             model=ScheduleView,
-            headers={"Idempotency-Replayed": "true: this key was used before."},
+            headers=REPLAYED_HEADER,
         )
     },
-    problems=(*_KEY_PROBLEMS, "NOT_FOUND", "SCHEDULE_OVER"),
+    problems=(*KEY_PROBLEMS, "NOT_FOUND", "SCHEDULE_OVER"),
 )
 async def remove_schedule(door: Door, call: Call) -> Reply:
     """Take a schedule back. What was begun already is not undone: of that the answer tells, too."""
@@ -97,7 +103,7 @@ async def remove_schedule(door: Door, call: Call) -> Reply:
     schedule_id = parameters.id_in_path(call.path["scheduleId"], "schedule")
     key = idempotency_key(call.request)
     asked = Asked(call.key.user_id, call.key.id, key, shape.fingerprint("DELETE", path_of(schedule_id), b""))
-    told = await _desk(door, lambda desk: schedules.remove(desk, asked, schedule_id))
+    told = await there(door.changers).run(lambda desk: schedules.remove(desk, asked, schedule_id))
     return _told(200, told)
 
 
@@ -107,7 +113,7 @@ async def schedule_cancel(door: Door, call: Call, wanted: ScheduledCancel, key: 
     from pipeline.squareoff import Asked
 
     asked = Asked(call.key.user_id, call.key.id, key, fingerprint)
-    told = await _desk(door, lambda desk: schedules.accept(desk, asked, wanted))
+    told = await there(door.changers).run(lambda desk: schedules.accept(desk, asked, wanted))
     return _told(202, told)
 
 
@@ -119,9 +125,3 @@ def _told(status: int, told: dict[str, Any]) -> Reply:
 
 def _with_links(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "links": {"schedule": path_of(document["scheduleId"])}}
-
-
-async def _desk(door: Door, work: Callable[[Desk], _T]) -> _T:
-    if door.changers is None:
-        raise TypeError("this door has no desk to change orders with")
-    return await door.changers.run(work)

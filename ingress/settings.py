@@ -11,14 +11,15 @@ from domain.setting_names import Changes, Document, read_changes
 from domain.settings import Settings, UserSettings
 from ingress import parameters, shape
 from ingress.door import Door
-from ingress.operations import PLACES, READS_ALL, Answer, Call, op
+from ingress.operations import KEY_PROBLEMS, PLACES, READS_ALL, REPLAYED_HEADER, Answer, Call, op
+from ingress.operators import there
 from ingress.setting_forms import (
     SettingsChanges,
     SettingsDocument,
     UserSettingsChanges,
     UserSettingsDocument,
 )
-from ingress.switches import KEY_PROBLEMS, VERSION, switchers, version_wanted
+from ingress.switches import VERSION, version_wanted
 from ingress.wire import REPLAYED, Reply, idempotency_key, json_body
 from store.acts import Once
 from store.setting_documents import ADMIN
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 TAG = "Settings"
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
-_HEADERS = {"ETag": "Its version.", "Idempotency-Replayed": "true: this key was used before."}
+_HEADERS = {"ETag": "Its version.", **REPLAYED_HEADER}
 
 
 @op(
@@ -53,7 +54,7 @@ async def show_settings(door: Door, call: Call) -> Reply:
     body=UserSettingsChanges,
     body_example={"allowPartialMultiOrder": False},
     answers={200: Answer(description="The settings as they are now.", model=UserSettingsDocument, headers=_HEADERS)},
-    problems=(*KEY_PROBLEMS, "STALE_DOCUMENT"),
+    problems=(*KEY_PROBLEMS, "BAD_PARAMETER", "STALE_DOCUMENT"),
 )
 async def change_settings(door: Door, call: Call) -> Reply:
     """Change some of your own settings; `reset` names those that go back to their defaults.
@@ -84,7 +85,7 @@ async def show_admin_settings(door: Door, call: Call) -> Reply:
     body=SettingsChanges,
     body_example={"maxOrdersPerBatch": 50, "limits": {"quantityMax": 5000}, "reset": ["maxUnsentSec"]},
     answers={200: Answer(description="The settings as they are now.", model=SettingsDocument, headers=_HEADERS)},
-    problems=(*KEY_PROBLEMS, "STALE_DOCUMENT"),
+    problems=(*KEY_PROBLEMS, "BAD_PARAMETER", "STALE_DOCUMENT"),
 )
 async def change_admin_settings(door: Door, call: Call) -> Reply:
     """Change some of the settings for all; `reset` names those that go back to their defaults.
@@ -97,7 +98,7 @@ async def change_admin_settings(door: Door, call: Call) -> Reply:
 async def _show(door: Door, owner: str) -> Reply:
     from pipeline import settings
 
-    told = await switchers(door).run(lambda desk: settings.show(desk, owner))
+    told = await there(door.switchers).run(lambda desk: settings.show(desk, owner))
     return Reply(200, orjson.dumps(told), {"ETag": f'"{told["version"]}"'})
 
 
@@ -110,6 +111,6 @@ async def _change(door: Door, call: Call, owner: str, document: Document) -> Rep
     changes: Changes = read_changes(document, asked)
     once = Once(call.key.user_id, key, shape.fingerprint("PATCH", call.request.path, canonical, version=version))
     by: By = settings.By(name=call.key.name, via=f"key {call.key.id}", once=once)
-    told = await switchers(door).run(lambda desk: settings.change(desk, owner, changes, by, version=version))
+    told = await there(door.switchers).run(lambda desk: settings.change(desk, owner, changes, by, version=version))
     is_replayed = told.pop("replayed", False)
     return Reply(200, orjson.dumps(told), {"ETag": f'"{told["version"]}"', **(REPLAYED if is_replayed else {})})

@@ -26,8 +26,8 @@ from domain.signals import SECRET, SignalForm, digest_of, nonce_of, order_of, te
 from ingress import parameters, shape
 from ingress.door import Door
 from ingress.intents import path_of
-from ingress.operations import PLACES, Answer, Call, Parameter, matching, op
-from ingress.operators import Operators
+from ingress.operations import KEY_PROBLEMS, PLACES, REPLAYED_HEADER, Answer, Call, Parameter, matching, op
+from ingress.operators import there
 from ingress.problems import Problem
 from ingress.signal_bodies import fields_of
 from ingress.signal_forms import (
@@ -55,8 +55,6 @@ WRONG_PER_S = 5  # deliveries to one address whose secret is wrong
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._\-]{0,63}"
 _NAMED = re.compile(_NAME)
 _FORM = TypeAdapter(SignalForm)
-_KEY_PROBLEMS = ("IDEMPOTENCY_KEY_MISSING", "IDEMPOTENCY_KEY_INVALID", "IDEMPOTENCY_KEY_REUSED")
-_ONCE = {"Idempotency-Replayed": "true: this key was used before."}
 
 NAME = Parameter(
     name="name",
@@ -142,11 +140,11 @@ async def show_signal(door: Door, call: Call) -> Reply:
     body_example=EXAMPLE,
     answers={
         201: Answer(
-            description="A new strategy; its secret is shown this once.", model=SignalStrategyDefined, headers=_ONCE
+            description="A new strategy; its secret is shown this once.", model=SignalStrategyDefined, headers=REPLAYED_HEADER
         ),
-        200: Answer(description="It was changed and keeps its secret.", model=SignalStrategyDefined, headers=_ONCE),
+        200: Answer(description="It was changed and keeps its secret.", model=SignalStrategyDefined, headers=REPLAYED_HEADER),
     },
-    problems=(*_KEY_PROBLEMS, "NOT_FOUND", "BAD_PARAMETER"),
+    problems=(*KEY_PROBLEMS, "NOT_FOUND", "BAD_PARAMETER"),
 )
 async def define_signal(door: Door, call: Call) -> Reply:
     """Define a signal strategy, or change one: how an order is made of what a charting program sends.
@@ -163,7 +161,7 @@ async def define_signal(door: Door, call: Call) -> Reply:
     if faults:
         raise Malformed(faults[: shape.FAULTS_MAX])
     who = _who(call, key, "PUT", canonical)
-    told = await _desk(door).run(lambda desk: define(desk, who, name, form))
+    told = await there(door.trials).run(lambda desk: define(desk, who, name, form))
     view = await _view(door, call)
     headers = REPLAYED if told["replayed"] else None
     return Reply(201 if told["created"] else 200, orjson.dumps({**view, "secret": told["secret"]}), headers)
@@ -175,8 +173,8 @@ async def define_signal(door: Door, call: Call) -> Reply:
     tag=TAG,
     roles=PLACES,
     parameters=(NAME, parameters.IDEMPOTENCY_KEY),
-    answers={200: Answer(description="The new secret, shown this once.", model=NewSecret, headers=_ONCE)},
-    problems=(*_KEY_PROBLEMS, "NOT_FOUND"),
+    answers={200: Answer(description="The new secret, shown this once.", model=NewSecret, headers=REPLAYED_HEADER)},
+    problems=(*KEY_PROBLEMS, "NOT_FOUND"),
 )
 async def rotate_signal(door: Door, call: Call) -> Reply:
     """Give a strategy a new secret. The old one stops at once."""
@@ -184,7 +182,7 @@ async def rotate_signal(door: Door, call: Call) -> Reply:
 
     name = _name(call)
     who = _who(call, idempotency_key(call.request), "POST", b"")
-    told = await _desk(door).run(lambda desk: rotate(desk, who, name))
+    told = await there(door.trials).run(lambda desk: rotate(desk, who, name))
     document = {"name": name, "secret": told["secret"]}
     return Reply(200, orjson.dumps(document), REPLAYED if told["replayed"] else None)
 
@@ -195,8 +193,8 @@ async def rotate_signal(door: Door, call: Call) -> Reply:
     tag=TAG,
     roles=PLACES,
     parameters=(NAME, parameters.IDEMPOTENCY_KEY),
-    answers={200: Answer(description="It is gone; its orders stay what they are.", model=SignalRemoved, headers=_ONCE)},
-    problems=(*_KEY_PROBLEMS, "NOT_FOUND"),
+    answers={200: Answer(description="It is gone; its orders stay what they are.", model=SignalRemoved, headers=REPLAYED_HEADER)},
+    problems=(*KEY_PROBLEMS, "NOT_FOUND"),
 )
 async def remove_signal(door: Door, call: Call) -> Reply:
     """Remove a strategy: its signals are refused from now on."""
@@ -204,7 +202,7 @@ async def remove_signal(door: Door, call: Call) -> Reply:
 
     name = _name(call)
     who = _who(call, idempotency_key(call.request), "DELETE", b"")
-    told = await _desk(door).run(lambda desk: remove(desk, who, name))
+    told = await there(door.trials).run(lambda desk: remove(desk, who, name))
     return Reply(200, orjson.dumps({"name": name, "status": "REMOVED"}), REPLAYED if told["replayed"] else None)
 
 
@@ -310,7 +308,7 @@ async def _let_in(door: Door, call: Call, secret: str | None) -> Strategy:
     from pipeline.signals import find
 
     user, name = call.path["user"], call.path["name"]
-    strategy = await _desk(door).run(lambda desk: find(desk, user, name, secret))
+    strategy = await there(door.trials).run(lambda desk: find(desk, user, name, secret))
     if strategy is None:
         address = hashlib.blake2s(f"{user}/{name}".encode("utf-8", "replace"), digest_size=16).hexdigest()
         await _throttle(door, f"signal-wrong:{address}", WRONG_PER_S, "too many signals with a wrong secret came here")
@@ -353,7 +351,7 @@ def _keep_out(secret: object, submission: Submission) -> None:
 async def _note_refused(door: Door, strategy: Strategy, signal_id: str, error: CoordinatorError | Problem) -> None:
     from pipeline.signals import note_refused
 
-    await _desk(door).run(lambda desk: note_refused(desk, strategy, signal_id, error.code, _words(error)))
+    await there(door.trials).run(lambda desk: note_refused(desk, strategy, signal_id, error.code, _words(error)))
 
 
 def _words(error: CoordinatorError | Problem) -> str:
@@ -385,9 +383,3 @@ def _who(call: Call, key: str, method: str, canonical: bytes) -> Who:
 
     once = Once(call.key.user_id, key, shape.fingerprint(method, call.request.path, canonical))
     return Who(call.key.user_id, call.key.name, f"key {call.key.id}", once)
-
-
-def _desk(door: Door) -> Operators:
-    if door.trials is None:
-        raise TypeError("this door has no desk for signals")
-    return door.trials

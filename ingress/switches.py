@@ -11,8 +11,18 @@ from pydantic import TypeAdapter
 from domain.switches import Scope
 from ingress import parameters, shape
 from ingress.door import Door
-from ingress.operations import EVERY_ROLE, OPERATES, PLACES, Answer, Call, Parameter, op
-from ingress.operators import Operators
+from ingress.operations import (
+    EVERY_ROLE,
+    KEY_PROBLEMS,
+    OPERATES,
+    PLACES,
+    REPLAYED_HEADER,
+    Answer,
+    Call,
+    Parameter,
+    op,
+)
+from ingress.operators import there
 from ingress.problems import bad_parameter
 from ingress.switch_forms import SwitchList, SwitchView, TurnSwitch
 from ingress.wire import REPLAYED, Reply, Request, idempotency_key, json_body
@@ -50,7 +60,6 @@ VERSION = Parameter(
     description="Only if this is its version; 0 where there is none yet.",
     read=str,
 )
-KEY_PROBLEMS = ("IDEMPOTENCY_KEY_MISSING", "IDEMPOTENCY_KEY_INVALID", "IDEMPOTENCY_KEY_REUSED", "BAD_PARAMETER")
 
 
 @op(
@@ -67,7 +76,7 @@ async def list_switches(door: Door, call: Call) -> Reply:
     by = _by(call)
     if call.key.role is Role.AUDITOR:
         by = switches.By(name=by.name, user_id=by.user_id, is_operator=True)
-    found = await switchers(door).run(lambda desk: switches.show(desk, by))
+    found = await there(door.switchers).run(lambda desk: switches.show(desk, by))
     return Reply(200, orjson.dumps({"switches": found}))
 
 
@@ -83,10 +92,10 @@ async def list_switches(door: Door, call: Call) -> Reply:
         200: Answer(
             description="It is turned, now or by an earlier request with this key. What follows is carried out meanwhile.",
             model=SwitchView,
-            headers={"ETag": "Its version.", "Idempotency-Replayed": "true: this key was used before."},
+            headers={"ETag": "Its version.", **REPLAYED_HEADER},
         )
     },
-    problems=(*KEY_PROBLEMS, "NOT_FOUND", "STALE_DOCUMENT"),
+    problems=(*KEY_PROBLEMS, "BAD_PARAMETER", "NOT_FOUND", "STALE_DOCUMENT"),
 )
 async def turn_switch(door: Door, call: Call) -> Reply:
     """Halt, restrict or resume.
@@ -108,17 +117,11 @@ async def turn_switch(door: Door, call: Call) -> Reply:
         flatten=form.flatten,
         version=version,
     )
-    told = await switchers(door).run(lambda desk: switches.turn(desk, scope, subject, asked, _by(call, once)))
-    switchers(door).afterwards(aftermath.carry_out)
+    told = await there(door.switchers).run(lambda desk: switches.turn(desk, scope, subject, asked, _by(call, once)))
+    there(door.switchers).afterwards(aftermath.carry_out)
     is_replayed = told.pop("replayed", False)
     headers = {"ETag": f'"{told["version"]}"', **(REPLAYED if is_replayed else {})}
     return Reply(200, orjson.dumps(told), headers)
-
-
-def switchers(door: Door) -> Operators:
-    if door.switchers is None:
-        raise TypeError("this door has no desk for switches and settings")
-    return door.switchers
 
 
 def version_wanted(request: Request) -> int | None:

@@ -12,7 +12,8 @@ from domain import errors
 from ingress import openapi, parameters
 from ingress.answers import OrderView
 from ingress.app import OPERATIONS
-from ingress.operations import EVERY_ROLE, OPERATES, PLACES, READS_ALL, op
+from ingress.operations import EVERY_ROLE, OPERATES, PLACES, READS_ALL, op, true_or_false
+from ingress.operators import there
 from ingress.problems import CODES, Problem, problem_of, type_of
 from readmodel.views import order_view
 from store.users import Role
@@ -51,6 +52,18 @@ def test_only_traders_and_admins_place():
 
 def test_the_document_is_valid_openapi():
     validate(openapi.document(OPERATIONS, "1"))
+
+
+def test_true_or_false_is_said_in_these_words_only():
+    assert (true_or_false("true"), true_or_false("false")) == (True, False)
+    for text in ("True", "1", "", "yes", "true "):
+        with pytest.raises(ValueError, match="true or false is wanted"):
+            true_or_false(text)
+
+
+def test_a_door_without_a_desk_is_our_mistake():
+    with pytest.raises(TypeError):
+        there(None)
 
 
 def test_operation_names_are_unique():
