@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, get_args, get_origin
@@ -102,12 +102,12 @@ def read_changes(document: Document, asked: Any) -> Changes:
         raise Malformed((Fault("", "NOT_AN_OBJECT", "must be an object"),))
     faults: list[Fault] = []
     new: dict[str, Any] = {}
-    known = {one.name: one.field for one in describe(document)}
-    for pointer, name, value in _flat(document, asked, faults):
-        if name in known:
-            new[known[name]] = value
+    known = {_path(one.field): one.field for one in describe(document)}
+    for path, value in _flat(document, asked, faults):
+        if path in known:
+            new[known[path]] = value
         else:
-            faults.append(Fault(pointer, "UNKNOWN_FIELD", "there is no such setting"))
+            faults.append(Fault(_pointer(path), "UNKNOWN_FIELD", "there is no such setting"))
     reset = _read_reset(document, asked.get(RESET, []), new, faults)
     if not new and not reset and not faults:
         faults.append(Fault("", "TOO_FEW", "nothing is asked to be changed"))
@@ -127,10 +127,13 @@ def changed(document: Document, stored: Mapping[str, Any], changes: Changes) -> 
 
 def pointer_of(name: str, *rest: object) -> str:
     """The JSON pointer of a field, or of what is inside of it."""
-    return "".join("/" + str(part)[:64].replace("~", "~0").replace("/", "~1") for part in (*_path(name), *rest))
+    return _pointer((*_path(name), *rest))
 
 
-def _flat(document: Document, asked: Mapping[str, Any], faults: list[Fault]) -> Iterator[tuple[str, str, Any]]:
+def _flat(
+    document: Document, asked: Mapping[str, Any], faults: list[Fault]
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What is asked, each with the names that lead to it: a group stands as an object, never before a dot."""
     for name, value in asked.items():
         if name == RESET:
             continue
@@ -139,9 +142,9 @@ def _flat(document: Document, asked: Mapping[str, Any], faults: list[Fault]) -> 
                 faults.append(Fault(f"/{GROUP}", "NOT_AN_OBJECT", "must be an object"))
                 continue
             for inner, one in value.items():
-                yield _pointer(GROUP, inner), f"{GROUP}.{inner}", one
+                yield (GROUP, inner), one
         else:
-            yield _pointer(name), name, value
+            yield (name,), value
 
 
 def _read_reset(document: Document, given: Any, new: Mapping[str, Any], faults: list[Fault]) -> list[str]:
@@ -170,8 +173,8 @@ def _fault(error: ErrorDetails) -> Fault:
     )
 
 
-def _pointer(*parts: str) -> str:
-    return "".join("/" + part[:64].replace("~", "~0").replace("/", "~1") for part in parts)
+def _pointer(path: Iterable[object]) -> str:
+    return "".join("/" + str(part)[:64].replace("~", "~0").replace("/", "~1") for part in path)
 
 
 @cache

@@ -103,7 +103,7 @@ def read_form(body: bytes, form: TypeAdapter[_Form]) -> tuple[_Form, bytes]:
     except ValidationError as error:
         raise _refusal(error.errors(include_url=False, include_input=False)) from None
     _refuse_duplicates(body)
-    return asked, orjson.dumps(form.dump_python(asked, mode="json", by_alias=True), option=orjson.OPT_SORT_KEYS)
+    return asked, _in_order(form.dump_python(asked, mode="json", by_alias=True))
 
 
 def read_change(body: bytes, form: TypeAdapter[_Form]) -> tuple[_Form, bytes]:
@@ -130,6 +130,14 @@ def _canonical(body: bytes, request: PlaceRequest) -> bytes:
             if fields.get(name) is not None:
                 fields[name] = _plain(getattr(line, attribute))
     return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+
+
+def _in_order(document: Any) -> bytes:
+    """A document as JSON with its keys sorted; where no form has bounded them, with numbers of any length, too."""
+    try:
+        return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # a whole number beyond 64 bits
+        return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _plain(value: Decimal) -> str:

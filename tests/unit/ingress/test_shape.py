@@ -8,11 +8,12 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from domain.errors import Malformed
 from domain.intents import PlaceRequest
 from ingress.problems import Problem
-from ingress.shape import fingerprint, read_place_request
+from ingress.shape import fingerprint, read_form, read_place_request
 
 
 def a_line(**fields):
@@ -248,6 +249,27 @@ def test_any_value_in_any_field_is_read_or_refused(fields):
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(body):
     _read_or_refuse(body)
+
+
+ANYTHING: TypeAdapter[object] = TypeAdapter(object)
+
+
+@given(json_values)
+def test_any_json_of_no_form_has_its_fingerprint(value):
+    try:
+        _, canonical = read_form(json.dumps(value).encode(), ANYTHING)
+    except Problem:
+        return
+    assert read_form(canonical, ANYTHING)[1] == canonical
+
+
+def test_a_number_beyond_sixty_four_bits_keeps_every_digit_in_the_fingerprint():
+    bodies = [f'{{"z": 1, "a": {number}}}'.encode() for number in (10**20, 10**20 + 1)]
+
+    assert [read_form(body, ANYTHING)[1] for body in bodies] == [
+        b'{"a":100000000000000000000,"z":1}',
+        b'{"a":100000000000000000001,"z":1}',
+    ]
 
 
 def _read_or_refuse(body: bytes) -> None:
