@@ -188,13 +188,6 @@ def test_signals_and_requests_are_written_down_together(house: House) -> None:
     assert len({answer.intent_id for answer in answers[1::2]}) == 1
 
 
-def test_no_clients_key_can_be_a_signals(house: House) -> None:
-    """A client's key has no blank in it; a signal's has two."""
-    strategy_id = a_strategy(house)
-
-    assert " " in a_signal(house, strategy_id).idempotency_key
-
-
 POINTS = ("intake.after_guard", "intake.before_commit", "intake.after_commit")
 DELIVER = Path(__file__).with_name("dying_signal.py")
 
