@@ -66,6 +66,10 @@ class Batch:
         self.orders[order.id] = order
         self._columns.add(column)
 
+    def wake_in(self, stage: str, wait_s: float) -> None:
+        """The stage has work in so many seconds; of several such times the first counts."""
+        self.later[stage] = min(wait_s, self.later.get(stage, wait_s))
+
     def add(self, order: Order, event: Event) -> None:
         """A new order, with its first event."""
         self._taken[order.id] = (None, 0, 0, 0)

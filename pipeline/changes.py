@@ -133,13 +133,12 @@ def _look_again(command: Command, change: Change, batch: Batch) -> None:
         wait(command, change, batch)
         return
     command.due_at = batch.at + LOOK_AGAIN
-    batch.later[command.stage] = LOOK_AGAIN.total_seconds()
+    batch.wake_in(command.stage, LOOK_AGAIN.total_seconds())
 
 
 def _wait_for_turn(command: Command, turn: Turn, batch: Batch) -> None:
     command.due_at = batch.at + turn.wait
-    pause_s = turn.wait.total_seconds()
-    batch.later[command.stage] = min(pause_s, batch.later.get(command.stage, pause_s))
+    batch.wake_in(command.stage, turn.wait.total_seconds())
 
 
 def is_shown(change: Change, read_at: datetime | None) -> bool:
@@ -164,9 +163,7 @@ def wait(command: Command, change: Change, batch: Batch, *, order: Order | None 
         command.due_at = max(batch.at + WAIT_FIRST, min(command.due_at, change.proof_from + BOOK_EVERY))
         if order.broker is not None:
             batch.books.add(order.broker)
-    stage = command.stage
-    pause_s = (command.due_at - batch.at).total_seconds()
-    batch.later[stage] = min(pause_s, batch.later.get(stage, pause_s))
+    batch.wake_in(command.stage, (command.due_at - batch.at).total_seconds())
 
 
 def finish(

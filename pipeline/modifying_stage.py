@@ -97,7 +97,7 @@ def decide_modify(order: Order, command: Command, change: Change, facts: Facts, 
         _before_its_call(order, command, change, facts, batch)
     elif order.id in facts.waiting:
         command.due_at = batch.at + LOOK_AGAIN
-        batch.later[command.stage] = LOOK_AGAIN.total_seconds()
+        batch.wake_in(command.stage, LOOK_AGAIN.total_seconds())
     elif order.state in TERMINAL:
         taken = "the terms asked for were taken" if has(order, terms_of(change.wanted)) else "with the terms it had"
         reason = f"{taken}; {change.told_detail}" if change.told is Told.REFUSED else taken

@@ -93,7 +93,7 @@ def go_back(order: Order, command: Command, why: str, batch: Batch, way: WayBack
         # Should the call turn up in that book all the same, it is seen, until the book's day is over.
         batch.watches[order.account_id] = day_end(batch.at)
     command.go_to(stage, due_at)
-    batch.later[stage] = min(wait_s, batch.later.get(stage, wait_s))
+    batch.wake_in(stage, wait_s)
 
 
 def day_end(moment: datetime) -> datetime:

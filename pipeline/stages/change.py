@@ -302,7 +302,7 @@ def _settle(desk: Desk, order: Order, command: Command, change: Change, outcome:
                 _count_back(order, command, why, batch)
             wait_s = retry_after_s or RESEND_S
             command.go_to(stage, batch.at + timedelta(seconds=wait_s))
-            batch.later[stage] = wait_s
+            batch.wake_in(stage, wait_s)
             return
         case Unknown(why):
             change.told, change.told_detail = Told.UNKNOWN, why
