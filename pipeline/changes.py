@@ -157,13 +157,23 @@ def wait(command: Command, change: Change, batch: Batch, *, order: Order | None 
 
     With the order: once its book has been read late enough to tell.
     """
-    pause = min(WAIT_MAX, max(WAIT_FIRST, (batch.at - change.asked_at) / 2))
-    command.due_at = batch.at + pause
+    pause = _grown(batch.at - change.asked_at)
     if order is not None and change.proof_from is not None:
-        command.due_at = max(batch.at + WAIT_FIRST, min(command.due_at, change.proof_from + BOOK_EVERY))
+        pause = _until_shown(change.proof_from, pause, batch.at)
         if order.broker is not None:
             batch.books.add(order.broker)
-    batch.wake_in(command.stage, (command.due_at - batch.at).total_seconds())
+    command.due_at = batch.at + pause
+    batch.wake_in(command.stage, pause.total_seconds())
+
+
+def _grown(waited: timedelta) -> timedelta:
+    return min(WAIT_MAX, max(WAIT_FIRST, waited / 2))
+
+
+def _until_shown(proof_from: datetime, pause: timedelta, at: datetime) -> timedelta:
+    """Until the book has surely been read; where it could not be, the longer, the longer that lasts."""
+    ahead = proof_from + BOOK_EVERY - at
+    return max(WAIT_FIRST, min(pause, ahead)) if ahead > timedelta() else _grown(at - proof_from)
 
 
 def finish(

@@ -11,7 +11,7 @@ from domain.commands import Command, CommandKind, CommandState
 from domain.lifecycle import OrderState
 from domain.orders import Order, OrderType, Product, Side, Validity
 from pipeline.batch import Batch
-from pipeline.changes import LOOK_AGAIN, LOOK_AGAIN_FOR, Facts, decide_cancel
+from pipeline.changes import BOOK_EVERY, LOOK_AGAIN, LOOK_AGAIN_FOR, WAIT_MAX, Facts, decide_cancel
 from pipeline.failfast import Lines, Turn
 
 NOW = datetime(2026, 11, 25, 5, 0, tzinfo=UTC)
@@ -142,6 +142,21 @@ def test_no_answer_is_a_proof_and_neither_is_an_earlier_read(told: Told, read_at
     assert (change.result, command.stage) == (None, "cancel")
     assert command.due_at > NOW
     assert batch.books == {"upstox"}
+
+
+def test_the_longer_a_book_can_not_be_read_the_less_often_it_is_looked_at() -> None:
+    change, at, pauses = a_change(told=Told.ACCEPTED, proof_from=NOW), NOW, list[timedelta]()
+    while at < NOW + timedelta(minutes=5):
+        command, batch = a_command(), Batch(at=at)
+        decide_cancel(an_order(OrderState.OPEN), command, change, Facts(read_at=NOW - SECOND), batch)
+        pauses.append(command.due_at - at)
+        at = command.due_at
+        assert batch.later == {"cancel": pauses[-1].total_seconds()}
+
+    read = next(number for number in range(len(pauses)) if sum(pauses[:number], timedelta()) >= BOOK_EVERY)
+    assert pauses[read:] == sorted(pauses[read:])
+    assert (max(pauses), pauses[-1]) == (WAIT_MAX, WAIT_MAX)
+    assert len(pauses) < 40
 
 
 @pytest.mark.parametrize("told", [Told.ACCEPTED, Told.UNKNOWN])
