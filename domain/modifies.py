@@ -195,6 +195,15 @@ def shows(row: BookRow, order: Order, changed: Collection[str] = ()) -> bool:
     return "disclosed_quantity" not in changed or row.disclosed_quantity in (None, order.disclosed_quantity)
 
 
+def shows_taken(row: BookRow, order: Order, wanted: Mapping[str, Any]) -> bool:
+    """Whether the row shows the order with the terms that were asked for.
+
+    What might be the new terms as the broker keeps them, with a limit, is the old ones where it shows just these.
+    """
+    target = modified(order, wanted)
+    return shows(row, target, wanted) and not (is_rewritten(row, target) and shows(row, order))
+
+
 def is_rewritten(row: BookRow, order: Order) -> bool:
     """Whether the row shows an order without a limit as its broker keeps it: with one, for its market protection."""
     return (order.order_type, row.order_type) in (
@@ -211,10 +220,8 @@ def terms_shown(order: Order, row: BookRow, wanted: Mapping[str, Any] | None) ->
     if not row.quantity:
         return {}
     as_it_is = shows(row, order)
-    if wanted:
-        target = modified(order, wanted)
-        if shows(row, target, wanted) and not (as_it_is and is_rewritten(row, target)):
-            return {name: value for name, value in wanted.items() if getattr(order, name) != value}
+    if wanted and shows_taken(row, order, wanted):
+        return {name: value for name, value in wanted.items() if getattr(order, name) != value}
     if as_it_is:
         return {}
     kind = order.order_type if row.order_type is None or is_rewritten(row, order) else row.order_type

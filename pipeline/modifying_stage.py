@@ -15,7 +15,7 @@ from domain.changes import Change, Result, Told, result_of_end
 from domain.commands import Command
 from domain.events import EventType, Source, advance
 from domain.lifecycle import TERMINAL, OrderState
-from domain.modifies import Why, has, modified, outdated, terms_of
+from domain.modifies import Why, has, modified, outdated, shows_taken, terms_of
 from domain.orders import Order
 from domain.settings import Settings
 from domain.switches import Mode
@@ -28,7 +28,7 @@ from pipeline.reports import READ, from_body
 from pipeline.stage import Policy
 from pipeline.stages import modify
 from pipeline.stages.modify import Holding
-from pipeline.terms import HOLDS, Read, Weigh
+from pipeline.terms import HOLDS, Read, Weigh, is_believed
 from pipeline.weighing import facts_of, weigher
 from store import accounts, changes, intents, reports
 from store.unit import Unit
@@ -107,7 +107,7 @@ def decide_modify(order: Order, command: Command, change: Change, facts: Facts, 
         refuse(order, command, change, Result.REFUSED, why, facts.weigh, batch, source=Source.BROKER_ANSWER)
     elif has(order, terms_of(change.wanted)):
         finish(order, command, change, Result.MODIFIED, batch)
-    elif (told := _shows_others(change, facts.shown.get(order.id))) is not None:
+    elif (told := _shows_others(order, change, facts.shown.get(order.id))) is not None:
         refuse(order, command, change, Result.NOT_APPLIED, ("NOT_APPLIED", told), facts.weigh, batch, source=Source.EVIDENCE)
     else:
         wait(command, change, batch, order=order)
@@ -236,12 +236,18 @@ def _without(order: Order, change: Change, weigh: Weigh | None = None) -> Holdin
     return Holding(*holds[0])
 
 
-def _shows_others(change: Change, body: dict[str, Any] | None) -> str | None:
-    """What proves that the modify was not applied: a read, begun late enough, that shows the order with other terms."""
+def _shows_others(order: Order, change: Change, body: dict[str, Any] | None) -> str | None:
+    """What proves that the modify was not applied: a read, begun late enough, that shows the order with other terms.
+
+    An old row proves nothing. Neither does one with the terms asked for that the order hasn't: its read overlapped
+    another one, and the next will tell.
+    """
     if body is None or change.proof_from is None:
         return None
     read, row = Read.of(body.get(READ)), from_body(body)
-    if read is None or row.state is None or read.began <= change.proof_from:
+    if read is None or read.began <= change.proof_from or not is_believed(order, row, read, None):
+        return None
+    if shows_taken(row, order, terms_of(change.wanted)):
         return None
     said = f": {row.message}" if row.message else ""
     return f"the broker's book shows the terms it had, read at {read.began.isoformat(timespec='seconds')}{said}"
