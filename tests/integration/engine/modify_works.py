@@ -18,7 +18,7 @@ from domain.ids import new_id
 from domain.lifecycle import TERMINAL, OrderState
 from domain.modifies import ModifyAcceptance, ModifyRequest, ModifySubmission
 from domain.orders import TRIGGERED
-from domain.outcomes import Accepted, BookRow, Fill, Outcome, Refused
+from domain.outcomes import Accepted, BookRow, Fill, Outcome, Refused, Unknown
 from pipeline.modifying import accept
 from pipeline.modifying_stage import ModifyGroup
 from pipeline.stage import Engine
@@ -27,8 +27,14 @@ from store import changes, settings
 
 PRICE = "1100.00"
 PROVEN = timedelta(seconds=61)
+LOST = Unknown("no whole answer in time")
 
 Took = tuple[bool, Outcome | None]  # whether the broker does it, and what it answers; None: as it does it
+
+
+def answers(answer: Outcome | None, *, does: bool = True) -> Callable[[str], Took]:
+    """For `on_modify`."""
+    return lambda broker_order_id: (does, answer)
 
 
 class ModifiableBroker(BookedBroker):
@@ -155,6 +161,11 @@ class ModifyWorks(Works):
         self.judge()
         self.ask()
         return answer
+
+    def lose(self, order_id: str, *, does: bool = False, **terms: Any) -> ModifyAcceptance:
+        """Asked for, and the answer lost: the broker did nothing, unless it `does`."""
+        self.broker.on_modify = answers(LOST, does=does)
+        return self.asked(order_id, **terms)
 
     def pass_time(self, by: timedelta = PROVEN) -> None:
         self.ahead += by
