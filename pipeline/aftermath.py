@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from domain.cancels import IDS_MAX, CancelRequest, CancelSubmission
+from domain.cancels import IDS_MAX, CancelPolicy, CancelRequest, CancelSubmission
 from domain.errors import CoordinatorError, KeySpent, StoreAway
 from domain.events import Source
 from domain.squareoff import PositionFilter, SquareOff
@@ -102,7 +102,7 @@ def _cancel(
         key_id=NO_KEY,
         idempotency_key=key,
         fingerprint=_fingerprint(key),
-        request=CancelRequest(order_ids=tuple(order_ids)),
+        request=CancelRequest(order_ids=tuple(order_ids), policy=CancelPolicy.BEST_EFFORT),
         source=Source.OPERATOR if switch.by_operator else Source.CLIENT,
         code="HALTED",
         reason=halted_text(switch),
