@@ -32,6 +32,10 @@ CERTAIN_WITHIN = timedelta(seconds=60)  # positions are closed then, though orde
 Followed = dict[str, Any]
 
 
+class _TurnedAgain(Exception):
+    """The switch was turned since: what its new version wants is written with that, and nothing more of the old one."""
+
+
 def carry_out(desk: Desk) -> int:
     """What the last changes of switches want done, as far as it can be done now; gives how many are not done yet."""
     with desk.store.unit() as unit:
@@ -40,6 +44,8 @@ def carry_out(desk: Desk) -> int:
     for switch, wanted, followed in undone:
         try:
             left += not _carried_out(desk, switch, wanted, {**followed})
+        except _TurnedAgain:
+            log.info("what followed a switch ends: it was turned again", extra={"scope": switch.scope, "subject": switch.subject})
         except StoreAway:
             raise
         except Exception:
@@ -62,12 +68,22 @@ def _carried_out(desk: Desk, switch: Switch, wanted: dict[str, bool], followed: 
 
 
 def _note(desk: Desk, switch: Switch, followed: Followed, *, is_last: bool = False) -> bool:
-    """Write down how far it is. Where the switch was turned again, its new version has its own wishes."""
+    """Write down how far it is. Raises _TurnedAgain."""
     with desk.store.unit() as unit:
-        switches.follow(unit, switch, followed, desk.now() if is_last else None)
+        is_in_force = switches.follow(unit, switch, followed, desk.now() if is_last else None)
         crash("aftermath.before_commit")
     crash("aftermath.after_commit")
+    if not is_in_force:
+        raise _TurnedAgain
     return True
+
+
+def _refuse_if_turned(desk: Desk, switch: Switch) -> None:
+    """Raises _TurnedAgain."""
+    with desk.store.unit() as unit:
+        found = switches.get(unit, switch.key)
+    if found is None or found.version != switch.version:
+        raise _TurnedAgain
 
 
 def _end_unsent(desk: Desk, switch: Switch, followed: Followed) -> None:
@@ -95,6 +111,7 @@ def _cancel_open(desk: Desk, switch: Switch, followed: Followed) -> None:
 def _cancel(
     desk: Desk, switch: Switch, step: str, user_id: str, order_ids: list[str], followed: Followed
 ) -> None:
+    _refuse_if_turned(desk, switch)
     done = followed.setdefault(step, [])
     key = f"switch {switch.scope}/{switch.subject} v{switch.version} {step} {user_id} {len(done)}"
     submission = CancelSubmission(
@@ -126,6 +143,7 @@ def _may_flatten(desk: Desk, switch: Switch) -> bool:
 def _flatten(desk: Desk, switch: Switch, followed: Followed) -> None:
     done: list[Followed] = []
     for user_id in _users(desk, switch.key):
+        _refuse_if_turned(desk, switch)
         key = f"switch {switch.scope}/{switch.subject} v{switch.version} flatten {user_id}"
         asked = squareoff.Asked(user_id, NO_KEY, key, _fingerprint(key))
         try:

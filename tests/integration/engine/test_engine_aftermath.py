@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from house import BookedBroker, House
-from switch_room import switch
+from switch_room import ASHA, end_of, hold, switch
 from works import Works
 
 from domain.cancels import FAIL_FAST_MAX
 from domain.switches import Mode
-from pipeline import aftermath
+from pipeline import aftermath, cancelling, squareoff
+from pipeline.switches import show
 from store import settings
 
 
@@ -56,3 +59,63 @@ def test_a_halt_cancels_open_orders_whatever_comes_of_the_others(
     works.settle()
 
     assert house.states(ids) == ["FILLED", "CANCELLED", "CANCELLED"]
+
+
+def test_a_switch_that_is_resumed_midway_cancels_no_more(
+    house: House, works: Works, broker: BookedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (resting,) = works.place()
+    (unsent,) = works.received()
+    switch(works.desk, Mode.HALTED, cancel_open=True)
+    accept = cancelling.accept
+
+    def resumed_meanwhile(*given: Any) -> Any:
+        accepted = accept(*given)
+        switch(works.desk, Mode.ACTIVE)
+        return accepted
+
+    monkeypatch.setattr(cancelling, "accept", resumed_meanwhile)
+    aftermath.carry_out(works.desk)
+    works.settle()
+
+    assert end_of(house, unsent) == ("CANCELLED", "HALTED")
+    assert house.states([resting]) == ["OPEN"]
+    (document,) = show(works.desk, ASHA)
+    assert (document["mode"], document["followed"]["unsent"]) == ("ACTIVE", [])
+
+
+def test_a_switch_that_is_resumed_before_its_turn_comes_does_nothing(
+    house: House, works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works.received()
+    switch(works.desk, Mode.HALTED)
+    carried_out = aftermath._carried_out
+
+    def resumed_before(*given: Any) -> bool:
+        switch(works.desk, Mode.ACTIVE)
+        return carried_out(*given)
+
+    monkeypatch.setattr(aftermath, "_carried_out", resumed_before)
+
+    assert aftermath.carry_out(works.desk) == 0
+    assert house.rows("select count(*) from orders where cancel_requested") == [(0,)]
+
+
+def test_a_switch_that_is_resumed_midway_closes_no_more_positions(
+    house: House, works: Works, broker: BookedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold(works, broker, 100)
+    switch(works.desk, Mode.HALTED, flatten=True)
+    closed: list[str] = []
+    accept = squareoff.accept
+
+    def resumed_meanwhile(desk: Any, asked: squareoff.Asked, *given: Any, **named: Any) -> Any:
+        closed.append(asked.user_id)
+        switch(works.desk, Mode.ACTIVE)
+        return accept(desk, asked, *given, **named)
+
+    monkeypatch.setattr(squareoff, "accept", resumed_meanwhile)
+    monkeypatch.setattr(aftermath, "_users", lambda *_: [house.user_id, "01234567-0000-7000-8000-00000000000a"])
+    aftermath.carry_out(works.desk)
+
+    assert closed == [house.user_id]
