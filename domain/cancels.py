@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -37,6 +37,31 @@ class CancelMode(StrEnum):
 class CancelPolicy(StrEnum):
     BEST_EFFORT = "BEST_EFFORT"  # all lines at once, each for itself
     FAIL_FAST = "FAIL_FAST"  # one line after another; the first that isn't cancelled ends it
+
+
+URGED_BY = "urged_by"  # in what is wanted of a cancel: the later intent that wants it done at once
+
+
+def is_soft(wanted: Mapping[str, Any]) -> bool:
+    """Whether a cancel is made in its own time, and nobody has asked for it to be made now."""
+    return wanted.get("mode") == CancelMode.SOFT and URGED_BY not in wanted
+
+
+def waits_its_turn(wanted: Mapping[str, Any]) -> bool:
+    """Whether a cancel goes after the lines before it, and nobody has asked for it whatever comes of these."""
+    return wanted.get("policy") == CancelPolicy.FAIL_FAST and URGED_BY not in wanted
+
+
+def is_urged(wanted: Mapping[str, Any], mode: CancelMode, policy: CancelPolicy, line: int) -> bool:
+    """Whether a cancel that is under way would keep a later request for its order waiting longer than that one has to.
+
+    The later one waits for nobody as a line of a BEST_EFFORT intent, or as the first one of any.
+    """
+    if mode is CancelMode.SOFT:
+        return False
+    if waits_its_turn(wanted):
+        return policy is CancelPolicy.BEST_EFFORT or line == 0
+    return is_soft(wanted)
 
 
 class _Wire(BaseModel):

@@ -14,6 +14,7 @@ from typing import Any
 from domain.cancels import (
     FAIL_FAST_MAX,
     IDS_MAX,
+    URGED_BY,
     Answered,
     AtOnce,
     CancelAcceptance,
@@ -23,6 +24,7 @@ from domain.cancels import (
     CancelSubmission,
     acceptance_from,
     check,
+    is_urged,
 )
 from domain.commands import CommandKind
 from domain.errors import Fault, Malformed, SoftCancelDisabled, StoreAway
@@ -31,11 +33,11 @@ from domain.ids import new_id
 from domain.lifecycle import TERMINAL
 from domain.settings import Settings
 from pipeline.accepting import Anew, kept_under, with_tries
-from pipeline.chain import FIRST
+from pipeline.chain import FIRST, soft_cancel_stage
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from store import cancels, changes, intents, orders
-from store.cancels import Match, Target
+from store.cancels import Match, Target, UnderWay
 from store.unit import Unit
 
 CHUNK = 1_000  # orders that one statement locks or marks
@@ -115,15 +117,19 @@ def _write_down(unit: Unit, settings: Settings, at: datetime, submission: Cancel
         order_ids = request.order_ids or ()
     _refuse_too_many(request, policy, len(order_ids))
     held, slices = _lock_all(unit, submission.user_id, order_ids)
-    answered = {line.line: line for line in _answers(unit, order_ids, held, policy)}
+    under_way = cancels.under_way(unit, [order_id for order_id, target in held.items() if target.changing])
+    answered = {line.line: line for line in _answers(order_ids, held, under_way, policy)}
     lines = {order_id: line for line, order_id in enumerate(order_ids) if line not in answered}
-    # The live slices of an order carry its line; one that is cancelled already goes on as it is.
-    parts = {part: lines[parent] for parent, ids in slices.items() if parent in lines for part in ids}
-    cancelling = cancels.cancelled_by(unit, [part for part in parts if part in held and held[part].changing])
-    for part, line in parts.items():
-        if part in held and part not in lines and part not in cancelling and held[part].state not in TERMINAL:
-            lines[part] = line
-    _mark(unit, submission, intent_id, policy, {order_id: held[order_id] for order_id in lines}, lines, at)
+    again = {line.order_id: line.line for line in answered.values() if line.code is AtOnce.ALREADY_CANCELLING}
+    for order_id, line in [*lines.items(), *again.items()]:
+        for part in slices.get(order_id, ()):  # an order's live slices carry its line
+            if part in under_way:
+                again.setdefault(part, line)
+            elif order_id in lines and part in held and held[part].state not in TERMINAL:
+                lines.setdefault(part, line)
+    asked = _Asked(submission, intent_id, policy, at)
+    _mark(unit, asked, {order_id: held[order_id] for order_id in lines}, lines)
+    _hurry(unit, asked, held, {order_id: (under_way[order_id], line) for order_id, line in again.items()})
     acceptance = CancelAcceptance(
         intent_id, at, len(order_ids) - len(answered), tuple(answered[line] for line in sorted(answered))
     )
@@ -160,10 +166,9 @@ def _lock_all(
 
 
 def _answers(
-    unit: Unit, order_ids: Sequence[str], held: Mapping[str, Target], policy: CancelPolicy
+    order_ids: Sequence[str], held: Mapping[str, Target], under_way: Mapping[str, UnderWay], policy: CancelPolicy
 ) -> Iterator[Answered]:
     """The lines that need no work, and what they are told."""
-    cancelling = cancels.cancelled_by(unit, [id_ for id_ in order_ids if id_ in held and held[id_].changing])
     has_failed = False
     for line, order_id in enumerate(order_ids):
         target = held.get(order_id)
@@ -174,38 +179,70 @@ def _answers(
             answer = Answered(line, order_id, AtOnce.NOT_FOUND)
         elif target.state in TERMINAL:
             answer = Answered(line, order_id, AtOnce.ALREADY_ENDED, target.state)
-        elif order_id in cancelling:
-            answer = Answered(line, order_id, AtOnce.ALREADY_CANCELLING, target.state, cancelling[order_id])
+        elif order_id in under_way:
+            by = under_way[order_id].intent_id
+            answer = Answered(line, order_id, AtOnce.ALREADY_CANCELLING, target.state, by)
         if answer is not None:
             has_failed = has_failed or (policy is CancelPolicy.FAIL_FAST and answer.is_failure)
             yield answer
 
 
-def _mark(
-    unit: Unit,
-    submission: CancelSubmission,
-    intent_id: str,
-    policy: CancelPolicy,
-    held: Mapping[str, Target],
-    lines: Mapping[str, int],
-    at: datetime,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request and when it came, for what is written down of its orders."""
+
+    submission: CancelSubmission
+    intent_id: str
+    policy: CancelPolicy
+    at: datetime
+
+    @property
+    def wanted(self) -> dict[str, Any]:
+        wanted: dict[str, Any] = {"mode": self.submission.request.mode, "policy": self.policy}
+        wanted |= {"code": self.submission.code} if self.submission.code else {}
+        return wanted | ({"reason": self.submission.reason} if self.submission.reason else {})
+
+    def event(self, target: Target, **because: Any) -> Event:
+        seq, state = target.last_seq + 1, target.state
+        detail = {"intent": self.intent_id, **because, **self.wanted}
+        return Event(
+            target.id, seq, EventType.CANCEL_REQUESTED, state, state, self.submission.source, self.at, detail
+        )
+
+
+def _mark(unit: Unit, asked: _Asked, held: Mapping[str, Target], lines: Mapping[str, int]) -> None:
     """Each order's flag, its event, its command and its change."""
-    wanted: dict[str, Any] = {"mode": submission.request.mode, "policy": policy}
-    wanted |= {"code": submission.code} if submission.code else {}
-    wanted |= {"reason": submission.reason} if submission.reason else {}
     for chunk in _chunks(sorted(held)):
-        told = [_requested(held[order_id], submission, {"intent": intent_id, **wanted}, at) for order_id in chunk]
-        entries = [(order_id, lines[order_id], wanted, at) for order_id in chunk]
+        told = [asked.event(held[order_id]) for order_id in chunk]
+        entries = [(order_id, lines[order_id], asked.wanted, asked.at) for order_id in chunk]
         with unit.together():
-            cancels.mark(unit, chunk, at)
+            cancels.mark(unit, chunk, asked.at)
             orders.append_events(unit, told)
-            changes.insert(unit, CommandKind.CANCEL, FIRST[CommandKind.CANCEL], intent_id, entries, at)
+            changes.insert(unit, CommandKind.CANCEL, FIRST[CommandKind.CANCEL], asked.intent_id, entries, asked.at)
 
 
-def _requested(target: Target, submission: CancelSubmission, because: Mapping[str, Any], at: datetime) -> Event:
-    seq, state, source = target.last_seq + 1, target.state, submission.source
-    return Event(target.id, seq, EventType.CANCEL_REQUESTED, state, state, source, at, because)
+def _hurry(
+    unit: Unit, asked: _Asked, held: Mapping[str, Target], again: Mapping[str, tuple[UnderWay, int]]
+) -> None:
+    """The cancels under way that would keep this request waiting go at once, whatever their own intents said.
+
+    They stay the only cancels of their orders. `again`: those under way, with the line that asks for their order now.
+    """
+    mode = asked.submission.request.mode
+    urged = {id_ for id_, (one, line) in again.items() if is_urged(one.wanted, mode, asked.policy, line)}
+    stuck = {id_ for id_, (one, _) in again.items() if one.is_stuck}
+    first, soft = FIRST[CommandKind.CANCEL], soft_cancel_stage("%")
+    for chunk in _chunks(sorted(urged | stuck)):
+        told = [asked.event(held[order_id], hurries=again[order_id][0].intent_id) for order_id in chunk]
+        now = [(order_id, again[order_id][0]) for order_id in chunk if order_id in urged]
+        entries = [(order_id, one.seq, {**one.wanted, URGED_BY: asked.intent_id}) for order_id, one in now]
+        with unit.together():
+            cancels.note(unit, chunk, asked.at)
+            orders.append_events(unit, told)
+            cancels.want(unit, entries)
+            cancels.take_up(unit, chunk, first, soft, asked.at)
+    if stuck and any(one.is_stuck for one in cancels.under_way(unit, sorted(stuck)).values()):
+        raise Anew("an operator is at work on a stuck cancel")
 
 
 def _kept(desk: Desk, submission: CancelSubmission) -> CancelAcceptance:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from domain.cancels import CancelMode
+from domain.cancels import is_soft
 from domain.changes import Change, Result, Told, result_of_end
 from domain.commands import Command, CommandKind, CommandState
 from domain.events import EventType, Source, advance
@@ -103,8 +103,7 @@ def decide_cancel(order: Order, command: Command, change: Change, facts: Facts, 
     elif change.told is None and facts.turn.behind:
         _wait_for_turn(command, facts.turn, batch)
     elif change.told in (None, Told.NOT_SENT) or (is_shown(change, facts.read_at) and change.told is not Told.REFUSED):
-        is_soft = change.wanted.get("mode") == CancelMode.SOFT
-        send(order, command, batch, stage=soft_cancel_stage(order.broker) if is_soft else None)
+        send(order, command, batch, stage=soft_cancel_stage(order.broker) if is_soft(change.wanted) else None)
     elif is_shown(change, facts.read_at):
         give_up_cancel(
             order, command, change, Result.REFUSED, batch, code="BROKER_REFUSED", reason=change.told_detail

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from domain.cancels import CancelPolicy
+from domain.cancels import CancelPolicy, waits_its_turn
 from domain.changes import Change, Result
 from store import changes
 from store.unit import Unit
@@ -58,7 +58,7 @@ class Lines:
 
     def turn(self, change: Change) -> Turn:
         intent = self._intents.get(change.intent_id)
-        if intent is None:
+        if intent is None or not waits_its_turn(change.wanted):
             return GO
         if intent.failed is not None and intent.failed < change.line:
             return Turn(is_skipped=True)

@@ -18,11 +18,11 @@ select id, kind, accepted_at from intents where id = %s and (%s::uuid is null or
 _MARKED = "{c}.result is null and coalesce({c}.wanted ->> 'mode', '') = 'SOFT'"
 
 # Lines that were answered at once have no row of their own: they are told in the intent's answer. What comes of an order
-# that another intent was cancelling already is that intent's word.
+# that another intent was cancelling already is that intent's word. Where somebody has urged it, that is waited for.
 _ANSWERED = f"""
 select i.id as intent_id, a.line, a.order_id, a.code, a.state, a.intent_id as by_intent, i.user_id, i.accepted_at,
     case a.code when 'ALREADY_CANCELLING' then by.result else a.code end as result,
-    a.code = 'ALREADY_CANCELLING' and {_MARKED.format(c="by")} as marked,
+    a.code = 'ALREADY_CANCELLING' and {_MARKED.format(c="by")} and by.wanted ->> 'urged_by' is null as marked,
     by.settled_at
 from intents i
     cross join json_to_recordset(i.answer -> 'answered')

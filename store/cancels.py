@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 from domain.cancels import CancelFilter
 from domain.instruments import EXCHANGES
 from domain.lifecycle import TERMINAL, OrderState
-from store.unit import Unit, array
+from store.json import dump
+from store.unit import Unit, array, text_array
 
 _STATES = {member.value: member for member in OrderState}
 _ENDED = sorted(TERMINAL)
@@ -123,15 +124,25 @@ def lock(unit: Unit, user_id: str, order_ids: Sequence[str], *, parents: bool) -
     return {id_: Target(id_, _STATES[state], *figures) for id_, state, *figures in rows}
 
 
-def cancelled_by(unit: Unit, order_ids: Sequence[str]) -> dict[str, str]:
-    """The intent whose cancel of it is under way, by order."""
-    return dict(
-        unit.rows(
-            "select c.order_id, h.intent_id from commands c join changes h on h.order_id = c.order_id and h.seq = c.seq"
-            " where c.order_id = any(%s::uuid[]) and c.seq > 0 and c.done_at is null and c.kind = 'CANCEL'",
-            (array(order_ids),),
-        )
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """The cancel of an order that isn't done: whose it is, and how it is to be done."""
+
+    intent_id: str
+    seq: int
+    wanted: Mapping[str, Any]
+    is_stuck: bool
+
+
+def under_way(unit: Unit, order_ids: Sequence[str]) -> dict[str, UnderWay]:
+    """The cancels of these orders that aren't done, by order: none has two."""
+    rows = unit.rows(
+        "select c.order_id, h.intent_id, c.seq, h.wanted, c.state = 'STUCK' from commands c"
+        " join changes h on h.order_id = c.order_id and h.seq = c.seq"
+        " where c.order_id = any(%s::uuid[]) and c.seq > 0 and c.done_at is null and c.kind = 'CANCEL'",
+        (array(order_ids),),
     )
+    return {order_id: UnderWay(*row) for order_id, *row in rows}
 
 
 def mark(unit: Unit, order_ids: Sequence[str], at: datetime) -> None:
@@ -141,6 +152,46 @@ def mark(unit: Unit, order_ids: Sequence[str], at: datetime) -> None:
         " where id = any(%s::uuid[])",
         (at, array(order_ids)),
     )
+
+
+def note(unit: Unit, order_ids: Sequence[str], at: datetime) -> None:
+    """An event more tells of these locked orders."""
+    unit.run(
+        "update orders set last_seq = last_seq + 1, updated_at = %s where id = any(%s::uuid[])", (at, array(order_ids))
+    )
+
+
+def want(unit: Unit, entries: Sequence[tuple[str, int, Mapping[str, Any]]]) -> None:
+    """How cancels under way are to be done, by (order, seq, wanted). The orders' rows must be locked.
+
+    Whoever has such a command in hand reads it under its order's lock.
+    """
+    unit.run(
+        "update changes c set wanted = v.wanted from unnest(%s::uuid[], %s::int[], %s::json[]) as v (order_id, seq, wanted)"
+        " where c.order_id = v.order_id and c.seq = v.seq",
+        (
+            array([order_id for order_id, *_ in entries]),
+            array([seq for _, seq, _ in entries]),
+            text_array([dump(wanted) for *_, wanted in entries]),
+        ),
+    )
+
+
+_TAKE_UP = """
+update commands set stage = %(first)s, state = 'READY', live = true, due_at = %(at)s, attempts = 0, error = null,
+    buried_at = null, deaths = case state when 'STUCK' then 0 else deaths end
+where (order_id, seq) in (select order_id, seq from commands
+    where order_id = any(%(ids)s::uuid[]) and seq > 0 and kind = 'CANCEL' and done_at is null and (state = 'STUCK'
+        or state = 'READY' and (stage like %(soft)s or stage = %(first)s and due_at > %(at)s))
+    for update skip locked)
+"""
+
+
+def take_up(unit: Unit, order_ids: Sequence[str], first: str, soft: str, at: datetime) -> None:
+    """The cancels under way of these locked orders are due now at their first stage: those that wait there, are stuck, or wait
+    at a stage like `soft`. One that is in a worker's hands is passed over: as in `want`.
+    """
+    unit.run(_TAKE_UP, {"first": first, "soft": soft, "ids": array(order_ids), "at": at})
 
 
 def _parameters(user_id: str, wanted: CancelFilter) -> dict[str, Any]:

@@ -126,13 +126,27 @@ def unsent(unit: Unit, key: Key, *, limit: int) -> list[tuple[str, str]]:
     return [(user_id, order_id) for user_id, order_id in rows]
 
 
+# Whom nobody cancels, or only in its own time or turn, or not any more: a cancel of a switch's hurries these.
+_KEPT_WAITING = """
+(not o.cancel_requested
+    or exists (select from commands c join changes h on h.order_id = c.order_id and h.seq = c.seq
+        where c.order_id = o.id and c.seq > 0 and c.done_at is null and c.kind = 'CANCEL' and (c.state = 'STUCK'
+            or h.wanted ->> 'urged_by' is null and (h.wanted ->> 'mode' = 'SOFT' or h.wanted ->> 'policy' = 'FAIL_FAST')))
+    or o.slices > 0 and exists (select from orders p join commands c on c.order_id = p.id where p.parent_id = o.id
+        and c.seq > 0 and c.done_at is null and c.kind = 'CANCEL' and c.state = 'STUCK'))
+"""
+
+
 def live(unit: Unit, key: Key, user_id: str, first_id: str, *, uncancelled: bool, limit: int) -> list[str]:
-    """The user's live orders from that id on, no slices: those that nobody cancels, or all; but for what closes positions."""
+    """The user's live orders from that id on, no slices, but for what closes positions.
+
+    All of them; or those that nobody cancels, or whose cancel is kept waiting.
+    """
     return [
         row[0]
         for row in unit.rows(
             "select o.id from orders o where o.user_id = %s and o.id >= %s::uuid and o.parent_id is null"  # noqa: S608
-            " and o.state not in ('FILLED', 'CANCELLED', 'REJECTED', 'EXPIRED') and (not %s or not o.cancel_requested)"
+            f" and o.state not in ('FILLED', 'CANCELLED', 'REJECTED', 'EXPIRED') and (not %s or {_KEPT_WAITING})"
             f" and {_ORDERS[key.scope]} and not exists (select from intents i where i.id = o.intent_id and i.closing)"
             " order by o.id limit %s",
             (user_id, first_id, uncancelled, key.subject, limit),

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from brokers.base import Line
+from domain.cancels import is_soft
 from domain.changes import Change, Told, attempt_number
 from domain.commands import Command, CommandKind, CommandState
 from domain.events import EventType, Source, advance
@@ -87,7 +88,7 @@ class Changer(Pump[ChangeCall]):
             health=health,
             urgent=kind is CommandKind.CANCEL and not soft,
         )
-        self._kind = kind
+        self._kind, self._soft = kind, soft
 
     def _attempts(
         self, unit: Unit, claimed: list[Command], held: dict[str, Order], free: int, batch: Batch
@@ -102,7 +103,8 @@ class Changer(Pump[ChangeCall]):
             order = held[command.order_id]
             batch.hold(order)
             is_there = order.state in AT_BROKER and order.broker_order_id is not None and order.broker == self._broker
-            if not is_there or order.id in unfit:
+            is_urged = self._soft and not is_soft(found[command.order_id, command.seq].wanted)  # while it was claimed
+            if not is_there or is_urged or order.id in unfit:
                 command.go_to(self._kind.lower(), batch.at)
                 batch.wakes.add(self._kind.lower())
                 batch.commands.append(command)
@@ -258,8 +260,8 @@ def settle_changes(desk: Desk, answers: Sequence[Answer[ChangeCall]], known: Map
     ended = {(answer.call.target.id, answer.call.seq, answer.call.fence): answer for answer in answers}
     with desk.store.unit() as unit:
         locked = commands.lock_changing(unit, list(ended))
-        found = changes.of(unit, [(command.order_id, command.seq) for command in locked])
         held = orders.lock(unit, sorted({command.order_id for command in locked}))
+        found = changes.of(unit, [(command.order_id, command.seq) for command in locked])
         for command in locked:
             order, change = held[command.order_id], found[command.order_id, command.seq]
             answer = ended[command.order_id, command.seq, command.fence]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 from pydantic import ValidationError
 
-from domain.cancels import CancelRequest, check
+from domain.cancels import URGED_BY, CancelMode, CancelPolicy, CancelRequest, check, is_urged
 from domain.errors import Malformed
 
 ID = "01234567-89ab-7def-8000-0000000000aa"
@@ -71,3 +71,27 @@ def test_what_is_meant_is_taken(asked: Mapping[str, object]) -> None:
     request = CancelRequest.model_validate(asked)
 
     assert check(request) is request
+
+
+@pytest.mark.parametrize(
+    ("under_way", "later", "line", "urged"),
+    [
+        (("SOFT", "BEST_EFFORT"), ("HARD", "BEST_EFFORT"), 3, True),
+        (("SOFT", "BEST_EFFORT"), ("HARD", "FAIL_FAST"), 3, True),
+        (("SOFT", "BEST_EFFORT"), ("SOFT", "BEST_EFFORT"), 0, False),
+        (("HARD", "BEST_EFFORT"), ("HARD", "BEST_EFFORT"), 0, False),
+        (("HARD", "FAIL_FAST"), ("HARD", "BEST_EFFORT"), 3, True),
+        (("HARD", "FAIL_FAST"), ("HARD", "FAIL_FAST"), 0, True),
+        (("HARD", "FAIL_FAST"), ("HARD", "FAIL_FAST"), 1, False),
+        (("SOFT", "FAIL_FAST"), ("HARD", "FAIL_FAST"), 1, False),
+        (("HARD", "FAIL_FAST"), ("SOFT", "BEST_EFFORT"), 0, False),
+    ],
+)
+def test_a_cancel_is_urged_by_whoever_would_wait_for_less(
+    under_way: tuple[str, str], later: tuple[str, str], line: int, urged: bool
+) -> None:
+    wanted = dict(zip(("mode", "policy"), under_way, strict=True))
+    mode, policy = CancelMode(later[0]), CancelPolicy(later[1])
+
+    assert is_urged(wanted, mode, policy, line) is urged
+    assert not is_urged({**wanted, URGED_BY: ID}, mode, policy, line), "once is enough"

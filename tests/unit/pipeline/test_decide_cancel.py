@@ -16,6 +16,7 @@ from pipeline.failfast import Lines, Turn
 
 NOW = datetime(2026, 11, 25, 5, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
+IN_TURN = {"mode": "HARD", "policy": "FAIL_FAST"}
 LIVE = [OrderState.SUBMITTED, OrderState.OPEN, OrderState.TRIGGER_PENDING, OrderState.PARTIALLY_FILLED]
 
 
@@ -130,6 +131,12 @@ def test_what_is_at_the_broker_is_asked_for(state: OrderState, mode: str, stage:
 
     assert (command.stage, command.due_at) == (stage, NOW)
     assert stage in batch.wakes
+
+
+def test_a_soft_cancel_that_somebody_wants_done_now_goes_with_the_hard_ones() -> None:
+    command, _ = decide(an_order(OrderState.OPEN), a_change(wanted={"mode": "SOFT", "urged_by": "i2"}))
+
+    assert command.stage == "dispatch.upstox.cancel"
 
 
 @pytest.mark.parametrize("told", [Told.ACCEPTED, Told.UNKNOWN, Told.REFUSED])
@@ -255,19 +262,21 @@ def test_the_first_line_that_is_not_cancelled_ends_those_after_it_only() -> None
         [("i1", 0, "a", Result.CANCELLED), ("i1", 1, "b", None), ("i1", 2, "c", Result.FILLED), ("i1", 3, "d", None)]
     )
 
-    assert lines.turn(a_change(line=1)) == Turn()
-    assert lines.turn(a_change(line=3)) == Turn(is_skipped=True)
+    assert lines.turn(a_change(line=1, wanted=IN_TURN)) == Turn()
+    assert lines.turn(a_change(line=3, wanted=IN_TURN)) == Turn(is_skipped=True)
+    assert lines.turn(a_change(line=3, wanted={**IN_TURN, "urged_by": "i2"})) == Turn()
 
 
 def test_a_line_settled_in_the_same_batch_lets_the_next_one_go() -> None:
     lines = Lines([("i1", 0, "a", None), ("i1", 1, "b", None)])
-    assert lines.turn(a_change(line=1)) == Turn(behind=1)
+    assert lines.turn(a_change(line=1, wanted=IN_TURN)) == Turn(behind=1)
+    assert lines.turn(a_change(line=1, wanted={**IN_TURN, "urged_by": "i2"})) == Turn()
 
     first = a_change(line=0, order_id="a")
     first.settle(Result.CANCELLED, NOW)
     lines.settled(first)
 
-    assert lines.turn(a_change(line=1)) == Turn()
+    assert lines.turn(a_change(line=1, wanted=IN_TURN)) == Turn()
 
 
 def test_other_intents_have_no_turns() -> None:
