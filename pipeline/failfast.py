@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from domain.cancels import CancelPolicy, waits_its_turn
 from domain.changes import Change, Result
-from store import changes
+from store import changes, intents
 from store.unit import Unit
 
 WAIT_LEAST, WAIT_MAX = timedelta(seconds=1), timedelta(seconds=60)
@@ -84,7 +84,14 @@ class Lines:
 
 
 def lines_of(unit: Unit, found: Mapping[tuple[str, int], Change]) -> Lines:
-    intents: Sequence[str] = sorted(
+    """The lines of the FAIL_FAST intents among these changes.
+
+    The intents are locked: another worker with lines of theirs in hand reads after this one's commit what it has settled.
+    """
+    wanted: Sequence[str] = sorted(
         {change.intent_id for change in found.values() if change.wanted.get("policy") == CancelPolicy.FAIL_FAST}
     )
-    return Lines(changes.lines_of(unit, intents) if intents else ())
+    if not wanted:
+        return Lines(())
+    intents.lock(unit, wanted)
+    return Lines(changes.lines_of(unit, wanted))

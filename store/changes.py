@@ -115,7 +115,11 @@ def lines_of(unit: Unit, intent_ids: Sequence[str]) -> list[tuple[str, int, str,
 
 
 def hasten_lines(unit: Unit, intent_id: str, last: int | None, at: datetime) -> None:
-    """The changes of an intent that wait are due now, those of its lines up to the last one given. As `hasten`."""
+    """The changes of an intent that wait are due now, those of its lines up to the last one given.
+
+    The intent must be locked. One that is in a worker's hands is passed over: it waits for the intent's lock, and sees
+    what is written here.
+    """
     unit.run(
         "update commands set due_at = %s where (order_id, seq) in (select c.order_id, c.seq from changes h"
         " join commands c on c.order_id = h.order_id and c.seq = h.seq where h.intent_id = %s and h.line <= %s"

@@ -107,6 +107,13 @@ def keys_of(unit: Unit, intent_ids: Sequence[str]) -> dict[str, str]:
     return dict(unit.rows("select id, key_id from intents where id = any(%s::uuid[])", (array(intent_ids),)))
 
 
+def lock(unit: Unit, intent_ids: Sequence[str]) -> None:
+    """Hold these intents until the transaction ends: who decides on their lines does so one after another."""
+    unit.rows(
+        "select 1 from intents where id = any(%s::uuid[]) order by id for no key update", (array(intent_ids),)
+    )
+
+
 def keep_answer(unit: Unit, intent_id: str, answer: Mapping[str, Any]) -> None:
     """What the client was told beside the lines; every repeat is told the same."""
     unit.run("update intents set answer = %s::json where id = %s", (dump(answer), intent_id))

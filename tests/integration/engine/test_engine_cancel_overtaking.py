@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from house import FREEZE, BookedBroker, House, eventually
+from house import FREEZE, BookedBroker, House, change_engine, eventually
 from switch_room import switch
 from works import Works
 
@@ -16,7 +17,7 @@ from domain.errors import StoreAway
 from domain.lifecycle import OrderState
 from domain.outcomes import Refused
 from domain.switches import Mode
-from pipeline import aftermath
+from pipeline import aftermath, changes
 from readmodel.changes import waited_for
 
 ALL = {"filter": {"all": True}}
@@ -267,3 +268,40 @@ def test_a_stuck_cancel_that_an_operator_has_in_hand_is_no_ones_to_promise(house
     works.cancel(order_id)
 
     assert house.rows("select state from commands where seq = 1") == [("READY",)]
+
+
+def test_a_line_in_another_hand_sees_what_was_settled_meanwhile(
+    house: House, works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has read how far its intent is; another worker settles all lines before it, and passes over it."""
+    ids = works.place(20)
+    works.cancel(*ids, policy="FAIL_FAST")
+    works.judge()
+    last = ids[-1]
+    house.run("update commands set due_at = now() where seq = 1 and order_id = %s", last)
+    slow, has_read, go_on = change_engine(house.desk(works.broker)), threading.Event(), threading.Event()
+    read = changes.lines_of
+
+    def slowly(*given: Any) -> Any:
+        lines = read(*given)
+        if threading.current_thread().name.startswith("slow"):
+            has_read.set()
+            assert go_on.wait(10)
+        return lines
+
+    monkeypatch.setattr(changes, "lines_of", slowly)
+    with ThreadPoolExecutor(1, thread_name_prefix="slow") as slow_thread, ThreadPoolExecutor(1) as thread:
+        reading = slow_thread.submit(slow.run, "cancel", "-")
+        assert has_read.wait(10)
+        house.run("update orders set state = 'FILLED', filled_quantity = quantity where id = any(%s)", ids[:-1])
+        house.run("update commands set due_at = now() where seq = 1 and order_id = any(%s)", ids[:-1])
+        settling = thread.submit(works.judge)
+        eventually(lambda: settling.done() or house.rows("select 1 from pg_stat_activity where wait_event_type = 'Lock'"))
+        go_on.set()
+        reading.result(10)
+        settling.result(10)
+
+    waits = "select extract(epoch from due_at - now())::float from commands where seq = 1 and done_at is null"
+    assert all(wait_s < 0.5 for (wait_s,) in house.rows(waits))
+    works.judge()
+    assert house.rows("select result from changes where order_id = %s", last) == [("SKIPPED",)]
