@@ -20,7 +20,7 @@ from domain.settings import LIMITS, Settings, UserSettings
 
 Document = type[Settings] | type[UserSettings]
 GROUP, RESET = "limits", "reset"
-UNITS = {"s": "seconds", "paise": "paise", "ppm": "parts per million"}
+UNITS = {"s": "seconds", "paise": "paise", "ppm": "parts per million", "days": "days"}
 _CODES = {
     "int_type": "NOT_AN_INTEGER",
     "int_from_float": "NOT_AN_INTEGER",

@@ -117,12 +117,25 @@ class Settings(_Document):
     broker_failover_enabled: bool = False
     """What a broker has provably not taken goes to the user's next account, where the order names none."""
 
+    # what is kept
+    signals_kept_days: int = Field(default=90, ge=2, le=3_650)
+    """How long a signal's delivery is kept; one that was accepted with a nonce is kept for good."""
+
+    schedules_kept_days: int = Field(default=90, ge=1, le=3_650)
+    """How long a schedule is kept after the last of its times."""
+
+    answers_kept_days: int = Field(default=90, ge=1, le=3_650)
+    """How long a request that makes no intent is answered again under its key, `idempotencyWindowSec` at least; then the key is refused."""
+
     # cancels
     async_cancel_enabled: bool = True
     """SOFT cancels are taken: they are marked, and done as the broker's rate budget allows."""
 
     cancel_policy: Literal["BEST_EFFORT", "FAIL_FAST"] = "BEST_EFFORT"
     """How a cancel request that names no policy goes on after a line that could not be cancelled."""
+
+    schedules_max: int = Field(default=200, ge=1, le=10_000)
+    """The most scheduled cancels of one user that are still to come."""
 
     # the unknown
     proof_s: float = Field(default=60.0, gt=0, le=DAY_S)

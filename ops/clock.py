@@ -14,7 +14,7 @@ from domain.errors import StoreAway
 from pipeline import logs
 from pipeline.crash import crash
 from pipeline.desk import Desk, from_env
-from pipeline.schedules import Schedules
+from pipeline.firing import Firing
 from pipeline.sweep import Sweep
 from store.unit import Leadership
 
@@ -29,7 +29,7 @@ def main() -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    desk = from_env("clock", pool_size=3)
+    desk = from_env("clock")
     desk.wakeups.start()
     if ready_file := os.environ.get("READY_FILE"):
         Path(ready_file).touch()
@@ -40,14 +40,14 @@ def main() -> int:
 
 def tick_until(stopping: threading.Event, desk: Desk) -> None:
     """Each second, while this process is the leader: begin what is scheduled, and sweep."""
-    sweep, schedules = Sweep(desk), Schedules(desk)
+    sweep, firing = Sweep(desk), Firing(desk)
     leadership = Leadership(desk.store, "clock")
     partitions_at = 0.0
     while not stopping.is_set():
         started = time.monotonic()
         try:
             if leadership.held():
-                schedules.look()
+                firing.look()
                 sweep.run()
                 if started >= partitions_at:
                     _make_partitions(desk)
@@ -57,7 +57,7 @@ def tick_until(stopping: threading.Event, desk: Desk) -> None:
         except Exception:
             log.exception("a sweep failed; the next one tries again")
         stopping.wait(max(0.05, TICK_S - (time.monotonic() - started)))
-    schedules.close()
+    firing.close()
     leadership.give_up()
     sweep.close()
 

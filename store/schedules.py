@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
 from domain.schedules import Kind, Schedule, State
 from store.json import dump
-from store.unit import Unit
+from store.unit import Unit, array
 
 _COLUMNS = (
     "id, part, user_id, key_id, kind, wanted, sessions, waits_for, due_at, late_by_s, state, detail, intent_id, matched,"
@@ -31,10 +31,27 @@ def insert(unit: Unit, schedules: Sequence[Schedule]) -> None:
         )  # fmt: skip
 
 
-def due(unit: Unit, now: datetime, *, limit: int) -> list[Schedule]:
-    """Those whose time has come, and those that were begun, the oldest first."""
-    sql = f"select {_COLUMNS} from schedules where {_LIVE} and due_at <= %s order by due_at, id, part limit %s"  # noqa: S608
-    return [_schedule(row) for row in unit.rows(sql, (now, limit))]
+_DUE = f"""
+select {_COLUMNS} from schedules s where {_LIVE} and due_at <= %s
+    and (waits_for is null or due_at <= %s
+         or not exists (select from changes c where c.intent_id = s.waits_for and c.result is null))
+    and not exists (select from unnest(%s::uuid[], %s::int[]) as v (id, part) where v.id = s.id and v.part = s.part)
+order by (select count(*) from unnest(%s::uuid[]) as v (user_id) where v.user_id = s.user_id), due_at, id, part limit 1
+"""  # noqa: S608
+
+
+def due(
+    unit: Unit, now: datetime, patience: datetime, *, but: Collection[tuple[str, int]] = (), users: Collection[str] = ()
+) -> Schedule | None:
+    """The oldest of those whose time has come, begun or not; those of the users named come last, as often as they are named.
+
+    Args:
+        patience: what fell due after this still waits for the cancels before it.
+        but: (id, part) of those that aren't meant.
+    """
+    ids, parts = array([id_ for id_, _ in but]), array([part for _, part in but])
+    rows = unit.rows(_DUE, (now, patience, ids, parts, array(list(users))))
+    return _schedule(rows[0]) if rows else None
 
 
 def begin(unit: Unit, one: Schedule) -> bool:
@@ -74,6 +91,16 @@ def remove(unit: Unit, user_id: str, schedule_id: str, at: datetime) -> int:
     )
 
 
+def count_live(unit: Unit, user_id: str) -> int:
+    """How many schedules of the user's own making have something to come; until the transaction ends nobody else counts them."""
+    unit.rows("select pg_advisory_xact_lock(7303, hashtext(%s))", (user_id,))
+    rows = unit.rows(
+        f"select count(distinct id) from schedules where user_id = %s and kind = 'CANCEL' and {_LIVE}",  # noqa: S608
+        (user_id,),
+    )
+    return int(rows[0][0])
+
+
 def of(unit: Unit, user_id: str | None, schedule_id: str) -> list[Schedule]:
     """Every time of one schedule, where it is that user's; with None, whosever it is."""
     sql = f"select {_COLUMNS} from schedules where id = %s and (%s::uuid is null or user_id = %s) order by part"  # noqa: S608
@@ -98,17 +125,22 @@ def page(unit: Unit, user_id: str | None, *, live_only: bool, limit: int, after:
     return list(found.values())
 
 
-def has_work_under_way(unit: Unit, intent_id: str) -> bool:
-    """Whether a change that the intent asked for has no result yet."""
-    rows = unit.rows("select exists (select from changes where intent_id = %s and result is null)", (intent_id,))
-    return bool(rows[0][0])
+def forget(unit: Unit, before: datetime, *, limit: int) -> int:
+    """Whole schedules of which the last time ended before, the oldest first; gives how many rows are gone, a few more than the limit."""
+    return unit.run(
+        "delete from schedules where id = any(array(select s.id from schedules s where s.ended_at < %s"
+        " and not exists (select from schedules l where l.id = s.id and (l.ended_at is null or l.ended_at >= %s))"
+        " order by s.ended_at limit %s))",
+        (before, before, limit),
+    )
 
 
-def places_of(unit: Unit, order_ids: Sequence[str]) -> list[tuple[str, str, str | None]]:
-    """(id, instrument, account) of these orders."""
+def places_of(unit: Unit, user_id: str, order_ids: Sequence[str]) -> list[tuple[str, str, str | None]]:
+    """(id, instrument, account) of those of these orders that are the user's."""
     rows = unit.rows(
-        "select id, instrument, coalesce(account_id, wanted_account) from orders where id = any(%s::uuid[]) order by id",
-        (list(order_ids),),
+        "select id, instrument, coalesce(account_id, wanted_account) from orders"
+        " where id = any(%s::uuid[]) and user_id = %s order by id",
+        (list(order_ids), user_id),
     )
     return [(order_id, instrument, account) for order_id, instrument, account in rows]
 

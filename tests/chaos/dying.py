@@ -36,6 +36,7 @@ from pipeline import (
     crash,
     deadletters,
     drain,
+    firing,
     groups,
     letters,
     reads,
@@ -298,7 +299,8 @@ def halt(house: House, desk: Desk, asked: Asked) -> None:
 
 
 def flatten(house: House, desk: Desk, asked: Asked) -> None:
-    turn(desk, Scope.USER, house.user_id, Turn(mode=Mode.HALTED, reason="a try", flatten=True), SWITCHER)
+    if not house.rows("select 1 from switches"):  # whoever comes after a death goes on with what it says
+        turn(desk, Scope.USER, house.user_id, Turn(mode=Mode.HALTED, reason="a try", flatten=True), SWITCHER)
     aftermath.carry_out(desk)
 
 
@@ -322,7 +324,7 @@ def schedule(house: House, desk: Desk, asked: Asked) -> None:
 
 
 def begin_schedules(house: House, desk: Desk, asked: Asked) -> None:
-    schedules.Schedules(desk).fire_due()
+    firing.Firing(desk).fire_due()
 
 
 def unschedule(house: House, desk: Desk, asked: Asked) -> None:

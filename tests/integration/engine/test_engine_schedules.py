@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from house import FakeBroker, House, utc_now
+from house import FakeBroker, House, eventually, utc_now
 
 from domain.cancels import CancelSubmission
 from domain.errors import KeyReused, Malformed, NotFound, ScheduleOver, StoreAway
@@ -16,7 +18,7 @@ from domain.schedules import ScheduledCancel
 from domain.squareoff import SquareOff
 from pipeline import cancelling, schedules, squareoff
 from pipeline.desk import Desk
-from pipeline.schedules import Schedules
+from pipeline.firing import Firing
 from pipeline.squareoff import Asked
 from store import schedules as schedule_rows
 
@@ -64,9 +66,9 @@ def test_it_cancels_at_its_time_what_its_filter_means_then(house: House, desk: D
     after = house.accept(2).lines
     house.accept(1, instrument="NSE:TCS")
 
-    assert Schedules(desk).fire_due() == 0
+    assert Firing(desk).fire_due() == 0
     later(desk, minutes=5)
-    assert Schedules(desk).fire_due() == 1
+    assert Firing(desk).fire_due() == 1
 
     assert cancelled(house) == sorted(line.order_id for line in after)
     shown = schedules.show(desk, house.user_id, told["scheduleId"])
@@ -80,7 +82,7 @@ def test_where_nothing_is_meant_it_is_done_and_makes_no_intent(house: House, des
     told = schedule(house, desk)
     later(desk, minutes=5)
 
-    Schedules(desk).fire_due()
+    Firing(desk).fire_due()
 
     shown = schedules.show(desk, house.user_id, told["scheduleId"])["times"][0]
     assert (shown["state"], shown["matched"], shown["intentId"]) == ("FIRED", 0, None)
@@ -127,8 +129,8 @@ def test_what_could_not_be_begun_in_time_is_missed_and_told(house: House, desk: 
     told = schedule(house, desk, lateBySec=60)
     later(desk, minutes=6, seconds=1)
 
-    Schedules(desk).fire_due()
-    Schedules(desk).fire_due()
+    Firing(desk).fire_due()
+    Firing(desk).fire_due()
 
     assert (states(desk, house, told), cancelled(house)) == (["MISSED"], [])
     assert house.rows("select actor, action from audit_log where subject = %s order by id", told["scheduleId"]) == [
@@ -142,23 +144,31 @@ def test_after_a_short_outage_it_is_still_carried_out(house: House, desk: Desk) 
     told = schedule(house, desk, lateBySec=60)
     later(desk, minutes=5, seconds=55)
 
-    Schedules(desk).fire_due()
+    Firing(desk).fire_due()
 
     assert (states(desk, house, told), len(cancelled(house))) == (["FIRED"], 1)
 
 
-def test_two_clocks_carry_it_out_once(house: House, desk: Desk) -> None:
+def test_two_clocks_at_the_same_moment_carry_it_out_once(
+    house: House, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     house.accept(3)
     told = schedule(house, desk)
     later(desk, minutes=5)
     other = house.desk(FakeBroker())
     later(other, minutes=5)
-    one, two = Schedules(desk), Schedules(other)
-    with desk.store.unit() as unit:
-        (due,) = schedule_rows.due(unit, desk.now(), limit=5)
+    both_there = threading.Barrier(2, timeout=10)
+    accept = cancelling.accept
 
-    assert [one._fire(due), two._fire(due)] == [True, False]
+    def accept_together(own: Desk, submission: CancelSubmission) -> Any:
+        both_there.wait()  # each has begun it, and neither has asked for a cancel
+        return accept(own, submission)
 
+    monkeypatch.setattr(cancelling, "accept", accept_together)
+    with ThreadPoolExecutor(2) as pool:
+        over = [task.result() for task in [pool.submit(Firing(own).fire_due) for own in (desk, other)]]
+
+    assert sorted(over) == [0, 1]
     assert states(desk, house, told) == ["FIRED"]
     assert house.rows("select count(*) from intents where kind = 'CANCEL'") == [(1,)]
     assert house.rows("select count(*) from changes") == [(3,)]
@@ -171,14 +181,14 @@ def test_a_death_after_the_cancels_were_accepted_repeats_nothing_and_is_never_to
     told = schedule(house, desk, lateBySec=60)
     later(desk, minutes=5)
     dies_after(monkeypatch, cancelling.accept)
-    with pytest.raises(StoreAway):
-        Schedules(desk).fire_due()
+    with pytest.raises(Died):
+        Firing(desk).fire_due()
     monkeypatch.undo()
     assert states(desk, house, told) == ["FIRING"]
     new = house.accept(1).lines[0].order_id
     later(desk, hours=5)
 
-    Schedules(desk).fire_due()
+    Firing(desk).fire_due()
 
     shown = schedules.show(desk, house.user_id, told["scheduleId"])["times"][0]
     assert (shown["state"], shown["matched"]) == ("FIRED", 2)
@@ -192,22 +202,160 @@ def test_a_death_in_between_is_gone_on_from(house: House, desk: Desk, monkeypatc
     told = schedule(house, desk)
     later(desk, minutes=5)
     dies_after(monkeypatch, cancelling.accept)
-    with pytest.raises(StoreAway):
-        Schedules(desk).fire_due()
+    with pytest.raises(Died):
+        Firing(desk).fire_due()
     monkeypatch.undo()
 
-    Schedules(desk).fire_due()
+    Firing(desk).fire_due()
 
     shown = schedules.show(desk, house.user_id, told["scheduleId"])["times"][0]
     assert (shown["state"], shown["matched"], house.rows("select count(*) from changes")) == ("FIRED", 2, [(2,)])
 
 
+class Died(BaseException):
+    """What no handler of ours sees, as a kill isn't seen."""
+
+
 def dies_after(monkeypatch: pytest.MonkeyPatch, accept: Callable[..., Any]) -> None:
     def accept_and_die(desk: Desk, submission: CancelSubmission) -> Any:
         accept(desk, submission)
-        raise StoreAway("the process is gone")
+        raise Died
 
     monkeypatch.setattr(cancelling, "accept", accept_and_die)
+
+
+# None waits for another.
+
+
+class FakeTime:
+    """In place of `time` in a module: a monotonic clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.at = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.at
+
+
+@pytest.fixture
+def fake_time(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
+    fake = FakeTime()
+    monkeypatch.setattr("pipeline.firing.time", fake)
+    return fake
+
+
+def fails_for(monkeypatch: pytest.MonkeyPatch, told: dict[str, Any], error: Exception) -> list[str]:
+    """From now on accepting that schedule's cancel fails; gives the keys of all that were tried, as they come."""
+    accept, tried = cancelling.accept, []
+
+    def accept_or_fail(desk: Desk, submission: CancelSubmission) -> Any:
+        tried.append(submission.idempotency_key)
+        if told["scheduleId"] in submission.idempotency_key:
+            raise error
+        return accept(desk, submission)
+
+    monkeypatch.setattr(cancelling, "accept", accept_or_fail)
+    return tried
+
+
+def test_those_that_wait_for_cancels_hide_no_other(house: House, desk: Desk) -> None:
+    a_position(house)
+    squareoff.accept(desk, asked(house), SquareOff(all=True, cancel_open=True))
+    ((waiting,),) = house.rows("select id from schedules")
+    for _ in range(25):
+        house.run(
+            "insert into schedules select gen_random_uuid(), part, user_id, key_id, kind, wanted, sessions, waits_for, due_at,"
+            " late_by_s, state, detail, intent_id, matched, created_at, ended_at from schedules where id = %s",
+            waiting,
+        )
+    told = schedule(house, desk, at=ahead(seconds=2))
+    later(desk, seconds=3)
+
+    assert Firing(desk).fire_due() == 1
+
+    assert states(desk, house, told) == ["FIRED"]
+    assert house.rows("select distinct state from schedules where kind = 'SQUARE_OFF'") == [("PENDING",)]
+
+
+@pytest.mark.parametrize("error", [StoreAway("the database is busy"), RuntimeError("a defect")])
+def test_one_that_fails_keeps_no_other_back_and_rests_before_it_is_tried_again(
+    house: House, desk: Desk, monkeypatch: pytest.MonkeyPatch, fake_time: FakeTime, error: Exception
+) -> None:
+    house.accept(1)
+    failing = schedule(house, desk, filter={"instrument": "NSE:INFY"}, lateBySec=86_400)
+    house.accept(1, instrument="NSE:TCS")
+    behind = schedule(house, desk, filter={"instrument": "NSE:TCS"}, lateBySec=5)
+    later(desk, minutes=5)
+    tried, firing = fails_for(monkeypatch, failing, error), Firing(desk)
+
+    assert firing.fire_due() == 1
+    assert (states(desk, house, failing), states(desk, house, behind)) == (["FIRING"], ["FIRED"])
+    assert (firing.fire_due(), len(tried)) == (0, 2)
+    for _ in range(8):
+        fake_time.at += 10.1
+        firing.fire_due()
+    assert len(tried) == 10
+    fake_time.at += 9.9
+    firing.fire_due()
+    assert len(tried) == 10
+
+    monkeypatch.undo()
+    assert Firing(desk).fire_due() == 1
+    assert states(desk, house, failing) == ["FIRED"]
+
+
+def test_a_row_that_somebody_holds_keeps_no_other_back(house: House, desk: Desk) -> None:
+    """A lock that isn't had in three seconds is psycopg's own error."""
+    house.accept(1)
+    held, behind = schedule(house, desk), schedule(house, desk)
+    later(desk, minutes=5)
+    with house.store.unit() as holder:
+        holder.rows("select 1 from schedules where id = %s for update", (held["scheduleId"],))
+        assert Firing(desk).fire_due() == 1
+        assert (states(desk, house, held), states(desk, house, behind)) == (["PENDING"], ["FIRED"])
+
+    assert Firing(desk).fire_due() == 1
+    assert states(desk, house, held) == ["FIRED"]
+
+
+def test_one_that_takes_long_has_a_thread_to_itself(
+    house: House, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.accept(1)
+    slow, quick = schedule(house, desk), schedule(house, desk)
+    later(desk, minutes=5)
+    accept, let_go, begun = cancelling.accept, threading.Event(), threading.Event()
+
+    def accept_slowly(own: Desk, submission: CancelSubmission) -> Any:
+        if slow["scheduleId"] in submission.idempotency_key:
+            begun.set()
+            assert let_go.wait(10)
+        return accept(own, submission)
+
+    monkeypatch.setattr(cancelling, "accept", accept_slowly)
+    firing = Firing(desk)
+    try:
+        firing.look()
+        assert begun.wait(10)
+        firing.look()
+        eventually(lambda: states(desk, house, quick) == ["FIRED"])
+        assert states(desk, house, slow) == ["FIRING"]
+    finally:
+        let_go.set()
+        firing.close()
+    assert states(desk, house, slow) == ["FIRED"]
+
+
+def test_a_user_with_many_comes_after_one_who_has_none_under_way(house: House, desk: Desk) -> None:
+    mine = [schedule(house, desk)["scheduleId"] for _ in range(3)]
+    house.run("update schedules set user_id = %s where id = %s", stranger := new_id(), mine[2])
+    later(desk, minutes=5)
+    with desk.store.unit() as unit:
+        first = schedule_rows.due(unit, desk.now(), desk.now())
+        assert first is not None
+        second = schedule_rows.due(unit, desk.now(), desk.now(), but=[(first.id, 0)], users=[first.user_id])
+
+    assert (first.id, second and second.user_id) == (mine[0], stranger)
 
 
 def test_what_is_removed_is_never_begun(house: House, desk: Desk) -> None:
@@ -218,7 +366,7 @@ def test_what_is_removed_is_never_begun(house: House, desk: Desk) -> None:
     removed = schedules.remove(desk, asked(house, key), told["scheduleId"])
     again = schedules.remove(desk, asked(house, key), told["scheduleId"])
     later(desk, minutes=5)
-    Schedules(desk).fire_due()
+    Firing(desk).fire_due()
 
     assert (removed["status"], again["replayed"]) == ("REMOVED", True)
     assert (states(desk, house, told), cancelled(house)) == (["REMOVED"], [])
@@ -278,11 +426,11 @@ def test_before_the_end_of_each_session_its_own_instruments_orders_are_cancelled
     assert "2026-11-30T09:" in infy or "2026-11-30T10:" in infy
     mine = house.accept(1).lines[0].order_id
     house.accept(1, account="FK0003")
-    Schedules(desk).fire_due()
+    Firing(desk).fire_due()
     assert cancelled(house) == []
 
     at(desk, datetime.fromisoformat(infy))
-    Schedules(desk).fire_due()
+    Firing(desk).fire_due()
 
     assert cancelled(house) == [mine]
 
@@ -296,6 +444,22 @@ def test_simulated_accounts_have_no_session_end(house: House, at_exchanges: Desk
         schedule(house, at_exchanges, at=None, atSessionEnd=5, filter={"account": "XX0001"})
     with pytest.raises(Malformed):
         schedule(house, at_exchanges, at=None, atSessionEnd=5, filter={"instrument": "NSE:NOBODY"})
+
+
+def test_anothers_order_tells_nothing_of_its_session(house: House, at_exchanges: Desk) -> None:
+    mine = house.accept(1).lines[0].order_id
+    theirs = house.accept(1, instrument="NFO:NIFTY-FUT", quantity=75, product="NRML").lines[0].order_id
+    house.run("update orders set user_id = %s where id = %s", new_id(), theirs)
+
+    together = schedule(house, at_exchanges, at=None, atSessionEnd=5, filter=None, orderIds=[mine, theirs])
+
+    assert [time["sessions"] for time in together["times"]] == [["NSE:CASH_WITH_DERIVATIVES"]]
+    told = []
+    for order_id in (theirs, new_id()):
+        with pytest.raises(Malformed) as refused:
+            schedule(house, at_exchanges, at=None, atSessionEnd=5, filter=None, orderIds=[order_id])
+        told.append(str(refused.value))
+    assert told[0] == told[1]
 
 
 def test_in_the_last_minutes_of_a_session_it_is_due_at_once(house: House, at_exchanges: Desk) -> None:
@@ -333,12 +497,12 @@ def test_a_square_off_cancels_what_is_open_and_closes_the_rest_when_that_has_end
 
     assert (answer.intent_id, len(answer.left), len(cancelled(house))) == (None, 1, 1)
     assert (again.schedule_id, again.cancel_intent_id, again.replayed) == (answer.schedule_id, answer.cancel_intent_id, True)
-    Schedules(desk).fire_due()
+    Firing(desk).fire_due()
     assert house.rows("select state from schedules") == [("PENDING",)]
     house.run("update changes set result = 'CANCELLED'")
     house.run("update orders set state = 'CANCELLED' where state = 'OPEN'")
 
-    Schedules(desk).fire_due()
+    Firing(desk).fire_due()
 
     closing = house.rows("select side, quantity from orders where state = 'RECEIVED'")
     assert (closing, house.rows("select state, matched from schedules")) == ([("SELL", 10)], [("FIRED", 1)])
@@ -349,7 +513,7 @@ def test_cancels_that_do_not_end_are_waited_for_no_longer_than_a_minute(house: H
     squareoff.accept(desk, asked(house), SquareOff(all=True, cancel_open=True))
     later(desk, seconds=61)
 
-    Schedules(desk).fire_due()
+    Firing(desk).fire_due()
 
     ((state, detail),) = house.rows("select state, detail from schedules")
     assert (state, detail) == ("FIRED", "10 NSE:INFY of FK0001 stays: OPEN_ORDERS")
