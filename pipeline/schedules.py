@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from domain.cancels import CancelMode, CancelRequest, check
-from domain.errors import Fault, KeyReused, Malformed, NotFound, ScheduleOver, SoftCancelDisabled
+from domain.errors import Fault, Malformed, NotFound, ScheduleOver, SoftCancelDisabled
 from domain.ids import new_id
 from domain.instruments import Instrument
 from domain.market import SIM
@@ -16,7 +16,7 @@ from pipeline.accepting import with_tries
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.squareoff import Asked
-from store import acts, audit, intents, schedules
+from store import acts, audit, schedules
 from store.acts import Once
 from store.unit import Unit
 
@@ -43,8 +43,6 @@ def _accepted(desk: Desk, asked: Asked, wanted: ScheduledCancel, request: Cancel
     with desk.store.unit() as unit:
         if (kept := acts.begin(unit, once, now)) is not None:
             return {**kept, "replayed": True}
-        if intents.known(unit, [(asked.user_id, asked.idempotency_key)]):
-            raise KeyReused("this Idempotency-Key came with another request before; use a new key")
         if faults := tuple(wanted.find_faults(now)):
             raise Malformed(faults)
         if schedules.count_live(unit, asked.user_id) >= live_max:

@@ -83,7 +83,7 @@ def accept(desk: Desk, asked: Asked, wanted: SquareOff, *, closing: bool = False
     once = Once(asked.user_id, asked.idempotency_key, asked.fingerprint)
     cancel_intent_id = _cancel_open(desk, asked, wanted, once) if wanted.cancel_open and not wanted.dry_run else None
     with desk.store.unit() as unit:
-        if cancel_intent_id is not None and (kept := acts.begin(unit, once, now)) is not None:
+        if cancel_intent_id is not None and (kept := acts.begin(unit, once, now, claims=False)) is not None:
             return SquaredOff(**kept, replayed=True)
         accounts.lock(unit, sorted(meant))
         if not wanted.dry_run and (earlier := _kept(unit, asked, now)) is not None:
@@ -132,6 +132,8 @@ def _with_rest(
     unit: Unit, asked: Asked, wanted: SquareOff, answer: SquaredOff, cancel_intent_id: str, once: Once, now: datetime
 ) -> SquaredOff:
     """Have what the cancels leave closed after them, and keep the answer: it may be that no intent does."""
+    if answer.intent_id is None and not acts.claim(unit, once, now):
+        raise StoreAway("another request with this key was just written down; send it again")
     rest = rest_of(
         wanted.model_copy(update={"cancel_open": False}).model_dump(mode="json", by_alias=True, exclude_none=True),
         asked.user_id, asked.key_id, cancel_intent_id, now,

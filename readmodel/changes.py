@@ -11,7 +11,8 @@ from readmodel.change_views import Count, change_view, changes_summary
 from readmodel.views import View
 
 _INTENT = """
-select id, kind, accepted_at from intents where id = %s and (%s::uuid is null or user_id = %s) and kind <> 'PLACE'
+select id, kind, accepted_at from intents where id = %s and (%s::uuid is null or user_id = %s)
+    and kind in ('MODIFY', 'CANCEL')
 """
 
 # A soft cancel is settled once it is marked, as far as waiting goes: it is carried out in its own time.

@@ -25,6 +25,7 @@ from readmodel.views import (
     order_view,
     trade_view,
 )
+from store.acts import CLAIM
 from store.tables import accounts, commands, intents, order_events, orders, trades
 
 
@@ -101,7 +102,7 @@ def intent_page(connection: Connection, scope: Scope, *, limit: int, after: str 
     """Intents without their lines, newest first."""
     wanted = _of(
         select(intents.c.id, intents.c.kind, intents.c.accepted_at, intents.c.order_ids), intents.c.user_id, scope
-    )
+    ).where(intents.c.kind != CLAIM)
     rows, more = _by_id(connection, wanted, intents.c.id, limit, after)
     line_ids = [order_id for row in rows if row.kind == CommandKind.PLACE for order_id in row.order_ids]
     states = states_of(connection, line_ids)

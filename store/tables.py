@@ -463,6 +463,13 @@ signal_strategies = Table(
     UniqueConstraint("user_id", "name"),
 )
 
+signal_revocations = Table(
+    "signal_revocations",
+    metadata,
+    Column("strategy_id", _ID, primary_key=True),
+    Column("at", _MOMENT, nullable=False),
+)
+
 signals = Table(
     "signals",
     metadata,
