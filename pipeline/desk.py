@@ -61,7 +61,7 @@ class Directory:
 
     by_id: Mapping[str, Account]
     of_user: Mapping[str, tuple[Account, ...]]
-    revoked_keys: frozenset[str]  # ids of keys that were revoked in the last day
+    revoked_keys: Mapping[str, datetime]  # ids of keys that were revoked in the last day: what came before isn't sent
     user_settings: Mapping[str, UserSettings]  # of users who have chosen something
 
 

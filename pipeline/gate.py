@@ -37,7 +37,7 @@ def last_gate(
     if at >= order.send_before:
         return Reject("EXPIRED_UNSENT", (f"not sent by {order.send_before.isoformat(timespec='seconds')}, its limit",))
     if key_revoked:
-        return Reject("KEY_REVOKED", ("the API key it came with was revoked",))
+        return Reject("KEY_REVOKED", ("the API key, or the signal strategy's secret, that it came with was revoked",))
     if not phase_for(instrument, account.calendar, at).takes_orders:
         return Reject("EXPIRED_UNSENT", (f"the session of {instrument.exchange} ended before it was sent",))
     if (forbidden := permits.judge(order, account.id, order.instrument)) is not None:
@@ -89,12 +89,13 @@ def _permits(unit: Unit, held: Mapping[str, Order], at: datetime) -> Permits:
 
 
 def _by_revoked_keys(unit: Unit, desk: Desk, held: Mapping[str, Order]) -> frozenset[str]:
-    """The intents that came with a key that has been revoked since."""
+    """The intents that came with a key, or from a signal strategy, that has been revoked since."""
     revoked = desk.directory().revoked_keys
     if not revoked:
         return frozenset()
-    keys = intents.keys_of(unit, sorted({order.intent_id for order in held.values()}))
-    return frozenset(intent_id for intent_id, key_id in keys.items() if key_id in revoked)
+    accepted = {order.intent_id: order.accepted_at for order in held.values()}
+    keys = intents.keys_of(unit, sorted(accepted))
+    return frozenset(id_ for id_, key_id in keys.items() if key_id in revoked and accepted[id_] < revoked[key_id])
 
 
 def _close(command: Command, order: Order, verdict: Reject, batch: Batch) -> None:

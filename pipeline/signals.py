@@ -16,6 +16,7 @@ from domain.errors import NotFound
 from domain.guards import SignalStatus
 from domain.ids import new_id
 from domain.signals import SignalForm
+from pipeline.accepting import with_tries
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from store import acts, audit, signals
@@ -25,6 +26,7 @@ from store.signals import Delivery, Strategy
 from store.unit import Unit
 
 WORDS_MAX = 1_000
+TRIES = 2  # of three seconds each
 Answer = dict[str, Any]
 
 
@@ -39,7 +41,10 @@ class Who:
 
 
 def define(desk: Desk, who: Who, name: str, form: SignalForm) -> Answer:
-    """Make or change the strategy of that name; a new one's secret is in the answer, and nowhere else in clear."""
+    """Make or change the strategy of that name; a new one's secret is in the answer, and nowhere else in clear.
+
+    Switched off, what it has placed and isn't sent yet is not sent any more.
+    """
 
     def work(unit: Unit, now: datetime) -> Answer:
         wanted = form.model_dump(mode="json", by_alias=True, exclude_defaults=True)
@@ -54,29 +59,33 @@ def define(desk: Desk, who: Who, name: str, form: SignalForm) -> Answer:
         if found is None:
             raise NotFound("signal strategy", name)  # and a third one took it away
         signals.save(unit, found.id, wanted, now, who.actor)
+        if not form.enabled:
+            signals.revoke(unit, found.id, desk.now())
         return {"id": found.id, "created": False, "secret": None}
 
     return _once(desk, who, "signals.define", name, work)
 
 
 def rotate(desk: Desk, who: Who, name: str) -> Answer:
-    """A new secret; the old one is none from now on. Raises NotFound."""
+    """A new secret; the old one is none from now on, and what it has let in and isn't sent is not sent. Raises NotFound."""
 
     def work(unit: Unit, now: datetime) -> Answer:
         found = _found(unit, who, name)
         secret = signals.new_secret()
         signals.change_secret(unit, found.id, _hash_of(desk, secret), now, who.actor)
+        signals.revoke(unit, found.id, desk.now())  # after its lock was had: all that was accepted before is meant
         return _made(desk, who, found.id, secret)
 
     return _once(desk, who, "signals.rotate", name, work)
 
 
 def remove(desk: Desk, who: Who, name: str) -> Answer:
-    """Take the strategy away; its orders stay what they are. Raises NotFound."""
+    """Take the strategy away; its orders that aren't sent yet are not sent. Raises NotFound."""
 
     def work(unit: Unit, now: datetime) -> Answer:
         found = _found(unit, who, name)
         signals.remove(unit, found.id)
+        signals.revoke(unit, found.id, desk.now())
         return {"id": found.id, "created": False, "secret": None}
 
     return _once(desk, who, "signals.remove", name, work)
@@ -108,6 +117,10 @@ def note_refused(desk: Desk, strategy: Strategy, signal_id: str, code: str, word
 
 
 def _once(desk: Desk, who: Who, action: str, name: str, work: Callable[[Unit, datetime], Answer]) -> Answer:
+    return with_tries(lambda: _written(desk, who, action, name, work), tries=TRIES, busy="the database is busy; try again")
+
+
+def _written(desk: Desk, who: Who, action: str, name: str, work: Callable[[Unit, datetime], Answer]) -> Answer:
     now = desk.now()
     with desk.store.unit() as unit:
         kept = acts.begin(unit, who.once, now)

@@ -110,6 +110,15 @@ def change_secret(unit: Unit, strategy_id: str, secret_hash: bytes, at: datetime
     )
 
 
+def revoke(unit: Unit, strategy_id: str, at: datetime) -> None:
+    """What it has placed before and isn't sent yet is not sent any more."""
+    unit.run(
+        "insert into signal_revocations as r (strategy_id, at) values (%s, %s)"
+        " on conflict (strategy_id) do update set at = greatest(r.at, excluded.at)",
+        (strategy_id, at),
+    )
+
+
 def remove(unit: Unit, strategy_id: str) -> None:
     unit.run("delete from signal_strategies where id = %s", (strategy_id,))
 
@@ -173,6 +182,23 @@ def note(unit: Unit, delivery: Delivery) -> None:
             delivery.reason_code,
             delivery.reason and storable(delivery.reason),
         ),
+    )
+
+
+def forget(unit: Unit, before: datetime, *, limit: int) -> int:
+    """Deliveries that no later one is measured by any more, the oldest first; gives how many are gone."""
+    return unit.run(
+        "delete from signals where id = any(array(select id from signals"
+        " where at < %s and (status <> 'ACCEPTED' or nonce is null) order by at limit %s))",
+        (before, limit),
+    )
+
+
+def forget_revocations(unit: Unit, before: datetime, *, limit: int) -> int:
+    return unit.run(
+        "delete from signal_revocations where strategy_id = any(array("
+        "select strategy_id from signal_revocations where at < %s limit %s))",
+        (before, limit),
     )
 
 

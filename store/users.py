@@ -12,7 +12,7 @@ import secrets
 import string
 import zlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from domain.ids import new_id
@@ -107,10 +107,20 @@ def revoke_key(unit: Unit, prefix: str) -> bool:
     return unit.run("update api_keys set revoked_at = now() where prefix = %s and revoked_at is null", (prefix,)) == 1
 
 
-def lately_revoked(unit: Unit) -> frozenset[str]:
-    """Ids of keys revoked in the last day; what older ones asked for is over."""
-    rows = unit.rows("select id from api_keys where revoked_at > now() - interval '1 day'")
-    return frozenset(row[0] for row in rows)
+_EVER = datetime.max.replace(tzinfo=UTC)
+_REVOKED = """
+select id, null from api_keys where revoked_at > now() - interval '1 day'
+union all select strategy_id, at from signal_revocations where at > now() - interval '1 day'
+"""
+
+
+def lately_revoked(unit: Unit) -> dict[str, datetime]:
+    """Ids of keys that were revoked in the last day, each with the moment before which what came with it isn't sent.
+
+    A key is revoked for good. A signal strategy, whose id stands for a key, may be switched on again, or go on with a new
+    secret: what it has placed since then is sent. What was revoked before is over: no order waits for longer than a day.
+    """
+    return {key_id: _EVER if at is None else at for key_id, at in unit.rows(_REVOKED)}
 
 
 def _random(length: int) -> str:

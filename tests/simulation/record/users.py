@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from .unit import Unit
 
 
-def lately_revoked(unit: Unit) -> frozenset[str]:
+def lately_revoked(unit: Unit) -> dict[str, datetime]:
     unit.statement()
-    return frozenset()
+    return {}
