@@ -134,7 +134,8 @@ def check(request: CancelRequest) -> CancelRequest:
 class CancelSubmission:
     """A cancel request that was let in. Only the user's own orders are ever meant.
 
-    `code` and `reason` are what an order that was not sent yet is told to have ended for.
+    `code` and `reason` are what an order that was not sent yet is told to have ended for. `must_be_there`: without any of
+    its orders there is no intent.
     """
 
     user_id: str
@@ -145,6 +146,7 @@ class CancelSubmission:
     source: Source = Source.CLIENT
     code: str | None = None
     reason: str | None = None
+    must_be_there: bool = False
 
 
 class AtOnce(StrEnum):

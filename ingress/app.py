@@ -91,6 +91,7 @@ OPERATIONS: tuple[Operation, ...] = (
 CHANGERS = 4  # threads that accept modifies and cancels
 SWITCHERS = 3  # threads that turn switches, carry out what follows, and change settings
 READERS = 4  # threads that read, and connections for them
+KEY_READERS = 1  # the same, for API keys: no read keeps a caller from being known
 _HTTP_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE", 415: "NOT_JSON"}
 
 
@@ -194,6 +195,8 @@ def door_of(desk: Desk) -> Door:
     circuits = Health(desk.redis)
     store = Store(environment.database_url, name="web-reads", size=READERS)
     reader = Reader(store, threads=READERS)
+    key_store = Store(environment.database_url, name="web-keys", size=KEY_READERS)
+    key_reader = Reader(key_store, threads=KEY_READERS)
     redis = Redis.from_url(
         environment.redis_url, socket_timeout=0.25, socket_connect_timeout=0.25, retry=Retry(NoBackoff(), 0)
     )
@@ -219,6 +222,7 @@ def door_of(desk: Desk) -> Door:
         trials.close()
         changers.close()
         switchers.close()
+        key_reader.close()
         admission.stop()
         intake.stop()
         desk.close()
@@ -226,7 +230,7 @@ def door_of(desk: Desk) -> Door:
     return Door(
         intake=intake,
         reader=reader,
-        keys=Keys(reader, store, environment.secret.encode()),
+        keys=Keys(key_reader, key_store, environment.secret.encode()),
         known_keys=KnownKeys(reader, store),
         throttle=Throttle(redis, processes=int(os.environ.get("WEB_CONCURRENCY") or 1)),
         waiters=Waiters(reader, news),

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from domain import cancels
 from domain.cancels import CancelAcceptance, CancelRequest, CancelSubmission
-from domain.errors import Busy, NotFound, NotModifiable, StaleVersion
+from domain.errors import Busy, NotModifiable, StaleVersion
 from domain.modifies import ModifyRequest, ModifySubmission
 from domain.schedules import ScheduledCancel, now_or_later
 from ingress import parameters, schedules, shape
@@ -33,7 +33,6 @@ from ingress.wire import (
     wait_preference,
 )
 from readmodel import queries
-from readmodel.asking import Scope
 from readmodel.pages import id_cursor
 from readmodel.views import View, broker_text
 
@@ -205,11 +204,8 @@ async def cancel_order(door: Door, call: Call) -> Reply:
     order_id = parameters.id_in_path(call.path["orderId"], "order")
     key = idempotency_key(request)
     wait_s = wait_preference(request.get_header("PREFER"), longest_s=parameters.WAIT_MAX_S)
-    owner = Scope(call.key.user_id)
-    if await door.reader.ask(queries.order, owner, order_id) is None:
-        raise NotFound("order", order_id)
     fingerprint = shape.fingerprint("DELETE", f"/v2/orders/{order_id}", b"")
-    return await _cancel(door, call, CancelRequest(order_ids=(order_id,)), key, fingerprint, wait_s)
+    return await _cancel(door, call, CancelRequest(order_ids=(order_id,)), key, fingerprint, wait_s, must_be_there=True)
 
 
 async def _read_cancel(call: Call, form: TypeAdapter[Any] = _CANCEL) -> tuple[CancelRequest, bytes]:
@@ -226,7 +222,16 @@ async def _read_cancel(call: Call, form: TypeAdapter[Any] = _CANCEL) -> tuple[Ca
     return await asyncio.to_thread(read) if len(body) > BODY_MAX else read()
 
 
-async def _cancel(door: Door, call: Call, wanted: CancelRequest, key: str, fingerprint: bytes, wait_s: int) -> Reply:
+async def _cancel(
+    door: Door,
+    call: Call,
+    wanted: CancelRequest,
+    key: str,
+    fingerprint: bytes,
+    wait_s: int,
+    *,
+    must_be_there: bool = False,
+) -> Reply:
     from pipeline import cancelling
 
     submission = CancelSubmission(
@@ -235,6 +240,7 @@ async def _cancel(door: Door, call: Call, wanted: CancelRequest, key: str, finge
         idempotency_key=key,
         fingerprint=fingerprint,
         request=wanted,
+        must_be_there=must_be_there,
     )
     accepted = await there(door.changers).run(lambda desk: cancelling.accept(desk, submission))
     if wait_s:

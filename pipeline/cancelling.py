@@ -27,7 +27,7 @@ from domain.cancels import (
     is_urged,
 )
 from domain.commands import CommandKind
-from domain.errors import Fault, Malformed, SoftCancelDisabled, StoreAway
+from domain.errors import Fault, Malformed, NotFound, SoftCancelDisabled, StoreAway
 from domain.events import Event, EventType
 from domain.ids import new_id
 from domain.lifecycle import TERMINAL
@@ -72,7 +72,7 @@ def matching(
 def accept(desk: Desk, submission: CancelSubmission) -> CancelAcceptance:
     """The durable acceptance, or the one given before under the same key.
 
-    Raises Malformed, SoftCancelDisabled, KeyReused, KeySpent, or StoreAway, after which the same key is safe to use again.
+    Raises Malformed, NotFound, SoftCancelDisabled, KeyReused, KeySpent, or StoreAway, after which the same key is safe to use again.
     """
     check(submission.request)
     written = with_tries(lambda: _written(desk, submission), tries=TRIES, busy="the database is busy")
@@ -117,6 +117,8 @@ def _write_down(unit: Unit, settings: Settings, at: datetime, submission: Cancel
         order_ids = request.order_ids or ()
     _refuse_too_many(request, policy, len(order_ids))
     held, slices = _lock_all(unit, submission.user_id, order_ids)
+    if submission.must_be_there and not held:
+        raise NotFound("order", order_ids[0])
     under_way = cancels.under_way(unit, [order_id for order_id, target in held.items() if target.changing])
     answered = {line.line: line for line in _answers(order_ids, held, under_way, policy)}
     lines = {order_id: line for line, order_id in enumerate(order_ids) if line not in answered}

@@ -360,6 +360,30 @@ def test_cancels_are_let_in_while_nothing_new_is(ada, record):
             assert time.monotonic() < end
 
 
+def test_cancels_are_let_in_while_reads_are_turned_away(ada, record, owner_database_url):
+    order_id, key = placed(ada, record)[0], a_key()
+    with psycopg.connect(owner_database_url) as holder, ThreadPoolExecutor(80) as threads:
+        holder.execute("lock table trades in access exclusive mode")
+        reads = [threads.submit(ada.get, "/v2/trades", params={"limit": number}) for number in range(1, 81)]
+        end = time.monotonic() + 10
+        while not any(read.done() for read in reads):
+            assert time.monotonic() < end
+        assert ada.get("/v2/orders").status_code == 503
+        answers = [ada.delete(f"/v2/orders/{order_id}", headers=key) for _ in range(2)]
+        unknown = ada.delete(f"/v2/orders/{new_id()}", headers=a_key())
+        holder.rollback()
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert answers[1].headers["Idempotency-Replayed"] == "true"
+    assert unknown.status_code == 404
+
+
+def test_an_order_that_is_not_there_uses_up_no_key(ada, record):
+    key, (order_id,) = a_key(), placed(ada, record)
+
+    assert ada.delete(f"/v2/orders/{new_id()}", headers=key).status_code == 404
+    assert ada.delete(f"/v2/orders/{order_id}", headers=key).status_code == 202
+
+
 def test_cancels_and_modifies_are_taken_while_the_queue_is_away(tmp_path, door, record, services):
     name = make_key(door.database_url, "quiet", Role.TRADER)
     with door.client(name) as client:
