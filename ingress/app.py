@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from itertools import groupby
 from pathlib import Path
@@ -88,7 +89,8 @@ OPERATIONS: tuple[Operation, ...] = (
     health.version,
     health.metrics,
 )
-CHANGERS = 4  # threads that accept modifies and cancels
+CANCELLERS = 4  # threads that accept cancels, and connections for them
+CHANGERS = 4  # threads that accept modifies, schedules and square-offs
 SWITCHERS = 3  # threads that turn switches, carry out what follows, and change settings
 READERS = 4  # threads that read, and connections for them
 KEY_READERS = 1  # the same, for API keys: no read keeps a caller from being known
@@ -179,7 +181,7 @@ def door_of(desk: Desk) -> Door:
     from brokers.health import Health
     from ingress.auth import Keys
     from ingress.known_keys import KnownKeys
-    from ingress.operators import Operators
+    from ingress.operators import WAITING_PER_THREAD, Operators
     from ingress.probes import amqp_answers
     from ingress.throttle import Throttle
     from ingress.waiters import Waiters
@@ -206,7 +208,9 @@ def door_of(desk: Desk) -> Door:
     desk.wakeups.start()
     intake = Intake(desk, admission)
     operators, trials = Operators(desk), Operators(desk, name="trial")
-    changers = Operators(desk, threads=CHANGERS, name="change")
+    cancel_store = Store(environment.database_url, name="web-cancels", size=CANCELLERS)
+    cancellers = Operators(replace(desk, store=cancel_store), threads=CANCELLERS, name="cancel")
+    changers = Operators(desk, threads=CHANGERS, name="change", waiting_max=CHANGERS * WAITING_PER_THREAD)
     switchers = Operators(desk, threads=SWITCHERS, name="switch")
 
     def read_settings() -> Settings:
@@ -220,9 +224,11 @@ def door_of(desk: Desk) -> Door:
     def close() -> None:
         operators.close()
         trials.close()
+        cancellers.close()
         changers.close()
         switchers.close()
         key_reader.close()
+        cancel_store.close()
         admission.stop()
         intake.stop()
         desk.close()
@@ -248,6 +254,7 @@ def door_of(desk: Desk) -> Door:
         hear=lambda broker, headers, body: hear(desk, broker, headers, body),
         operators=operators,
         trials=trials,
+        cancellers=cancellers,
         changers=changers,
         switchers=switchers,
         release=close,

@@ -242,7 +242,7 @@ async def _cancel(
         request=wanted,
         must_be_there=must_be_there,
     )
-    accepted = await there(door.changers).run(lambda desk: cancelling.accept(desk, submission))
+    accepted = await there(door.cancellers).run(lambda desk: cancelling.accept(desk, submission))
     if wait_s:
         return await _after_waiting(door, call, accepted.intent_id, wait_s, replayed=accepted.replayed)
     return _accepted(_cancel_view(accepted), accepted.intent_id, replayed=accepted.replayed)

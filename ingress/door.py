@@ -62,7 +62,8 @@ class Door:
     circuit: Callable[[str], str] = lambda broker: "CLOSED"  # of a broker: OPEN or CLOSED; may block a little
     hear: Callable[[str, dict[str, str], bytes], bool] = lambda broker, headers, body: False  # a postback; may block
     operators: Operators | None = None  # for work on what is stuck
-    changers: Operators | None = None  # for modifies and cancels
+    cancellers: Operators | None = None  # for cancels: they wait for nobody else's work
+    changers: Operators | None = None  # for modifies, schedules, square-offs, and what a cancel would reach
     switchers: Operators | None = None  # for switches and settings: they wait for nobody else's work
     trials: Operators | None = None  # for trying requests out, and for what signals need of the record
     version: Mapping[str, str] = field(default_factory=dict)

@@ -8,28 +8,45 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
+from domain.errors import Overloaded
+
 if TYPE_CHECKING:
     from pipeline.desk import Desk
 
 log = logging.getLogger(__name__)
 
 THREADS = 2
+WAITING_PER_THREAD = 16  # where it is bounded: more that wait for a thread are refused at once
 _T = TypeVar("_T")
 
 
 class Operators:
     """A client that hangs up stops nothing: what was begun is done, and its Idempotency-Key tells how it ended."""
 
-    def __init__(self, desk: Desk, *, threads: int = THREADS, name: str = "operator") -> None:
-        self._desk = desk
+    def __init__(
+        self, desk: Desk, *, threads: int = THREADS, name: str = "operator", waiting_max: int | None = None
+    ) -> None:
+        """With `waiting_max` no more work than that waits for a thread."""
+        self._desk, self._name = desk, name
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._room = None if waiting_max is None else threads + waiting_max
+        self._under_way = 0
 
     async def run(self, work: Callable[[Desk], _T]) -> _T:
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._threads, work, self._desk))
+        """Raises Overloaded, with nothing begun."""
+        if self._room is not None and self._under_way >= self._room:
+            raise Overloaded(f"too much work of this kind ({self._name}) waits for the database")
+        self._under_way += 1
+        done = asyncio.get_running_loop().run_in_executor(self._threads, work, self._desk)
+        done.add_done_callback(self._ended)
+        return await asyncio.shield(done)
 
     def afterwards(self, work: Callable[[Desk], object]) -> None:
         """What nobody waits for; where it fails, that is logged."""
         self._threads.submit(work, self._desk).add_done_callback(_told)
+
+    def _ended(self, _done: object) -> None:
+        self._under_way -= 1
 
     def close(self) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)

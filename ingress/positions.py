@@ -43,7 +43,7 @@ async def square_off(door: Door, call: Call) -> Reply:
     twice, even with two keys, never turns a position over. With `cancelOpen` these are cancelled, and what they leave is
     closed by a schedule as soon as they have ended.
 
-    It is let in however much work waits. Nothing to close is a 200 with empty lists, and uses up no key.
+    It is let in however much work waits in the stages. Nothing to close is a 200 with empty lists, and uses up no key.
     """
     from pipeline import squareoff
 

@@ -24,7 +24,9 @@ from shared_services import SharedServices
 
 from domain.ids import new_id
 from ingress.answers import History, IntentView, OrderDetail
+from ingress.app import CHANGERS
 from ingress.change_forms import AcceptedCancel, AcceptedModify, MatchPage
+from ingress.operators import WAITING_PER_THREAD
 from store.users import Role
 
 sys.path.append(str(Path(__file__).parent / "engine"))
@@ -358,6 +360,51 @@ def test_cancels_are_let_in_while_nothing_new_is(ada, record):
         end = time.monotonic() + 10
         while ada.post(PLACE, json=a_request(), headers=a_key()).status_code != 202:
             assert time.monotonic() < end
+
+
+def test_cancels_wait_for_no_modifies(door, ada, record, owner_database_url):
+    first, held, *others = placed(ada, record, {}, {}, {})
+
+    def modify() -> httpx2.Response:
+        return ada.put(f"/v3/orders/{held}", json={"quantity": 5}, headers={**a_key(), "If-Match": "1"})
+
+    with psycopg.connect(owner_database_url) as holder, ThreadPoolExecutor(CHANGERS) as threads:
+        holder.execute("select 1 from orders where id = %s for update", (held,))
+        modifies = [threads.submit(modify) for _ in range(CHANGERS)]
+        end = time.monotonic() + 5
+        while record.execute("select count(*) from pg_stat_activity where wait_event_type = 'Lock'").fetchone() < (CHANGERS,):
+            assert time.monotonic() < end
+        began = time.monotonic()
+        answers = [
+            ada.post(CANCEL, json={"orderIds": others}, headers=a_key()),
+            ada.delete(f"/v2/orders/{first}", headers=a_key()),
+        ]
+        took_s = time.monotonic() - began
+        holder.rollback()
+        assert sorted({modified.result(20).status_code for modified in modifies}) == [202, 409]
+    assert [(answer.status_code, answer.json()["matched"]) for answer in answers] == [(202, 1)] * 2
+    assert took_s < 2, "every thread for modifies waits three seconds for the lock"
+
+
+def test_a_flood_of_modifies_is_turned_away_and_cancels_are_let_in(door, ada, record, owner_database_url):
+    first, held = placed(ada, record, {}, {})
+
+    def modify() -> httpx2.Response:
+        return ada.put(f"/v3/orders/{held}", json={"quantity": 5}, headers={**a_key(), "If-Match": "1"})
+
+    flood = CHANGERS * (2 + WAITING_PER_THREAD)
+    with psycopg.connect(owner_database_url) as holder, ThreadPoolExecutor(flood) as threads:
+        holder.execute("select 1 from orders where id = %s for update", (held,))
+        modifies = [threads.submit(modify) for _ in range(flood)]
+        eventual = time.monotonic() + 10
+        while not any(modified.done() for modified in modifies):
+            assert time.monotonic() < eventual
+        answer = ada.post(CANCEL, json={"orderIds": [first]}, headers=a_key())
+        holder.rollback()
+        refused = [told for told in (modified.result(30) for modified in modifies) if told.status_code == 503]
+    assert (answer.status_code, answer.json()["matched"]) == (202, 1)
+    assert {(told.json()["code"], told.headers["Retry-After"]) for told in refused} == {("OVERLOADED", "1")}
+    assert len(refused) >= flood - CHANGERS * (1 + WAITING_PER_THREAD) > 0
 
 
 def test_cancels_are_let_in_while_reads_are_turned_away(ada, record, owner_database_url):
