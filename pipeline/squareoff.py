@@ -16,7 +16,7 @@ from typing import Any
 from domain.accounts import Account
 from domain.cancels import IDS_MAX, CancelPolicy, CancelRequest, CancelSubmission
 from domain.commands import CommandKind
-from domain.errors import KeyReused, KeySpent, NotFound, StoreAway
+from domain.errors import Fault, KeyReused, KeySpent, Malformed, NotFound, StoreAway
 from domain.instruments import Instrument
 from domain.intents import OrderLine, PlaceRequest, Submission
 from domain.market import IST, trading_day
@@ -71,7 +71,7 @@ def accept(desk: Desk, asked: Asked, wanted: SquareOff, *, closing: bool = False
     `closing`: it belongs to a halt, which lets its orders through as far as they make a position smaller.
 
     Raises:
-        Malformed: it isn't said what is meant.
+        Malformed: it isn't said what is meant; or more open orders are to be cancelled than one request takes.
         NotFound: an account or broker of which the user has none.
         KeyReused, KeySpent: as for a placement.
         StoreAway: the same key is safe to use again.
@@ -113,13 +113,16 @@ def _cancel_open(desk: Desk, asked: Asked, wanted: SquareOff, once: Once) -> str
     order_ids = places(desk, asked.user_id, wanted)
     if not order_ids:
         return None
+    if len(order_ids) > IDS_MAX:
+        detail = f"{len(order_ids)} open orders are to be cancelled, and one request takes at most {IDS_MAX}: narrow the filter"
+        raise Malformed((Fault("/filter", "TOO_MANY", detail),))
     name = f"squareoff cancel {hashlib.sha256(asked.idempotency_key.encode()).hexdigest()}"
     submission = CancelSubmission(
         user_id=asked.user_id,
         key_id=asked.key_id,
         idempotency_key=name,
         fingerprint=hashlib.sha256(name.encode() + asked.fingerprint).digest(),
-        request=CancelRequest(order_ids=tuple(order_ids[:IDS_MAX]), policy=CancelPolicy.BEST_EFFORT),
+        request=CancelRequest(order_ids=tuple(order_ids), policy=CancelPolicy.BEST_EFFORT),
         reason="cancelled to close its position",
     )
     try:

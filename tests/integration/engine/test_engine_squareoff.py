@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from house import FakeBroker, House, a_row, eventually, intake_engine, outcome_engine, utc_now
 
+from domain.cancels import IDS_MAX
 from domain.errors import KeyReused, Malformed, NotFound
 from domain.ids import new_id
 from domain.lifecycle import OrderState
@@ -238,3 +239,16 @@ def test_a_repeat_cancels_nothing_of_what_the_first_has_placed(house: House, des
 
     assert (again.intent_id, again.replayed, again.cancel_intent_id) == (first.intent_id, True, None)
     assert house.rows("select count(*) from changes") == [(0,)]
+
+
+def test_more_open_orders_than_one_request_takes_are_told_and_none_is_left_out(
+    house: House, desk: Desk, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traded(house, desk, broker)
+    monkeypatch.setattr(squareoff, "places", lambda *_: [new_id() for _ in range(IDS_MAX + 1)])
+
+    with pytest.raises(Malformed) as refused:
+        close(house, desk, SquareOff(all=True, cancel_open=True))
+
+    assert [(fault.pointer, fault.code) for fault in refused.value.faults] == [("/filter", "TOO_MANY")]
+    assert house.rows("select kind, count(*) from intents group by kind") == [("PLACE", 1)]
