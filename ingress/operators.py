@@ -8,7 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
-from domain.errors import Overloaded
+import psycopg
+
+from domain.errors import Overloaded, StoreAway
+from store.unit import is_passing
 
 if TYPE_CHECKING:
     from pipeline.desk import Desk
@@ -33,13 +36,18 @@ class Operators:
         self._under_way = 0
 
     async def run(self, work: Callable[[Desk], _T]) -> _T:
-        """Raises Overloaded, with nothing begun."""
+        """Raises Overloaded, with nothing begun; and StoreAway for what the database says of the moment only."""
         if self._room is not None and self._under_way >= self._room:
             raise Overloaded(f"too much work of this kind ({self._name}) waits for the database")
         self._under_way += 1
         done = asyncio.get_running_loop().run_in_executor(self._threads, work, self._desk)
         done.add_done_callback(self._ended)
-        return await asyncio.shield(done)
+        try:
+            return await asyncio.shield(done)
+        except psycopg.Error as error:
+            if not is_passing(error):
+                raise
+            raise StoreAway("the database is busy; try again") from error
 
     def afterwards(self, work: Callable[[Desk], object]) -> None:
         """What nobody waits for; where it fails, that is logged."""

@@ -5,10 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import psycopg
 import pytest
+from psycopg.errors import (
+    DeadlockDetected,
+    InsufficientPrivilege,
+    LockNotAvailable,
+    QueryCanceled,
+    SerializationFailure,
+    UniqueViolation,
+)
 
 from domain.errors import Overloaded
 from ingress.operators import Operators
+from ingress.problems import problem_of
 
 
 def test_more_than_may_wait_is_refused_at_once_and_let_in_again_later() -> None:
@@ -47,6 +57,33 @@ def test_a_client_that_hangs_up_gives_no_room_before_its_work_is_done() -> None:
 
     assert asyncio.run(asked())
     operators.close()
+
+
+@pytest.mark.parametrize("error", [LockNotAvailable, QueryCanceled, DeadlockDetected, SerializationFailure])
+def test_what_a_database_says_of_the_moment_is_told_as_a_503_with_a_time(error: type[psycopg.Error]) -> None:
+    problem = problem_of(raised_by_work(error()))
+
+    assert problem is not None
+    assert (problem.status, problem.code, problem.headers) == (503, "STORE_UNAVAILABLE", {"Retry-After": "1"})
+
+
+@pytest.mark.parametrize("error", [UniqueViolation(), InsufficientPrivilege(), RuntimeError()])
+def test_a_defect_stays_one(error: Exception) -> None:
+    assert raised_by_work(error) is error
+    assert problem_of(error) is None
+
+
+def raised_by_work(error: Exception) -> Exception:
+    """What comes of work that raises it."""
+    operators = Operators(None, threads=1)  # type: ignore[arg-type]
+
+    def work(_: object) -> None:
+        raise error
+
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - whatever it is
+        asyncio.run(operators.run(work))
+    operators.close()
+    return raised.value
 
 
 def test_without_a_bound_everything_waits_its_turn() -> None:
