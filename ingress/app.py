@@ -92,6 +92,9 @@ OPERATIONS: tuple[Operation, ...] = (
 CANCELLERS = 4  # threads that accept cancels, and connections for them
 CHANGERS = 4  # threads that accept modifies, schedules and square-offs
 SWITCHERS = 3  # threads that turn switches, carry out what follows, and change settings
+TRIALS = 2  # threads that try requests out
+SIGNALLERS = 2  # threads that look whose a signal's secret is, and connections for them
+SIGNALS_WAITING = 200  # for these: anybody may send some, and each takes about a millisecond
 READERS = 4  # threads that read, and connections for them
 KEY_READERS = 1  # the same, for API keys: no read keeps a caller from being known
 _HTTP_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE", 415: "NOT_JSON"}
@@ -207,7 +210,11 @@ def door_of(desk: Desk) -> Door:
     admission.start()
     desk.wakeups.start()
     intake = Intake(desk, admission)
-    operators, trials = Operators(desk), Operators(desk, name="trial")
+    operators = Operators(desk)
+    trials = Operators(desk, threads=TRIALS, name="trial", waiting_max=TRIALS * WAITING_PER_THREAD)
+    signal_store = Store(environment.database_url, name="web-signals", size=SIGNALLERS)
+    signal_desk = replace(desk, store=signal_store)
+    signallers = Operators(signal_desk, threads=SIGNALLERS, name="signal", waiting_max=SIGNALS_WAITING)
     cancel_store = Store(environment.database_url, name="web-cancels", size=CANCELLERS)
     cancellers = Operators(replace(desk, store=cancel_store), threads=CANCELLERS, name="cancel")
     changers = Operators(desk, threads=CHANGERS, name="change", waiting_max=CHANGERS * WAITING_PER_THREAD)
@@ -224,6 +231,8 @@ def door_of(desk: Desk) -> Door:
     def close() -> None:
         operators.close()
         trials.close()
+        signallers.close()
+        signal_store.close()
         cancellers.close()
         changers.close()
         switchers.close()
@@ -254,6 +263,7 @@ def door_of(desk: Desk) -> Door:
         hear=lambda broker, headers, body: hear(desk, broker, headers, body),
         operators=operators,
         trials=trials,
+        signallers=signallers,
         cancellers=cancellers,
         changers=changers,
         switchers=switchers,

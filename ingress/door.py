@@ -63,9 +63,10 @@ class Door:
     hear: Callable[[str, dict[str, str], bytes], bool] = lambda broker, headers, body: False  # a postback; may block
     operators: Operators | None = None  # for work on what is stuck
     cancellers: Operators | None = None  # for cancels: they wait for nobody else's work
-    changers: Operators | None = None  # for modifies, schedules, square-offs, and what a cancel would reach
+    changers: Operators | None = None  # for modifies, schedules, square-offs, signal strategies, and what a cancel would reach
     switchers: Operators | None = None  # for switches and settings: they wait for nobody else's work
-    trials: Operators | None = None  # for trying requests out, and for what signals need of the record
+    trials: Operators | None = None  # for trying requests out
+    signallers: Operators | None = None  # for what comes without a key: it waits for nobody else's work, nor others for it
     version: Mapping[str, str] = field(default_factory=dict)
     release: Callable[[], None] = lambda: None  # gives back what the door was given; may block a little
     metrics: Metrics = field(default_factory=Metrics)

@@ -150,7 +150,7 @@ async def define_signal(door: Door, call: Call) -> Reply:
     """Define a signal strategy, or change one: how an order is made of what a charting program sends.
 
     The template says for each word of the order which field of the signal it is, or gives it a fixed value. What of it
-    can never make an order is refused here.
+    can never make an order is refused here. Switched off (`enabled`), what it has placed and isn't sent yet is not sent.
     """
     from pipeline.signals import define
 
@@ -161,7 +161,7 @@ async def define_signal(door: Door, call: Call) -> Reply:
     if faults:
         raise Malformed(faults[: shape.FAULTS_MAX])
     who = _who(call, key, "PUT", canonical)
-    told = await there(door.trials).run(lambda desk: define(desk, who, name, form))
+    told = await there(door.changers).run(lambda desk: define(desk, who, name, form))
     view = await _view(door, call)
     headers = REPLAYED if told["replayed"] else None
     return Reply(201 if told["created"] else 200, orjson.dumps({**view, "secret": told["secret"]}), headers)
@@ -177,12 +177,12 @@ async def define_signal(door: Door, call: Call) -> Reply:
     problems=(*KEY_PROBLEMS, "NOT_FOUND"),
 )
 async def rotate_signal(door: Door, call: Call) -> Reply:
-    """Give a strategy a new secret. The old one stops at once."""
+    """Give a strategy a new secret. The old one stops at once, and what it has placed and isn't sent yet is not sent."""
     from pipeline.signals import rotate
 
     name = _name(call)
     who = _who(call, idempotency_key(call.request), "POST", b"")
-    told = await there(door.trials).run(lambda desk: rotate(desk, who, name))
+    told = await there(door.changers).run(lambda desk: rotate(desk, who, name))
     document = {"name": name, "secret": told["secret"]}
     return Reply(200, orjson.dumps(document), REPLAYED if told["replayed"] else None)
 
@@ -193,16 +193,16 @@ async def rotate_signal(door: Door, call: Call) -> Reply:
     tag=TAG,
     roles=PLACES,
     parameters=(NAME, parameters.IDEMPOTENCY_KEY),
-    answers={200: Answer(description="It is gone; its orders stay what they are.", model=SignalRemoved, headers=REPLAYED_HEADER)},
+    answers={200: Answer(description="It is gone.", model=SignalRemoved, headers=REPLAYED_HEADER)},
     problems=(*KEY_PROBLEMS, "NOT_FOUND"),
 )
 async def remove_signal(door: Door, call: Call) -> Reply:
-    """Remove a strategy: its signals are refused from now on."""
+    """Remove a strategy: its signals are refused from now on, and what it has placed and isn't sent yet is not sent."""
     from pipeline.signals import remove
 
     name = _name(call)
     who = _who(call, idempotency_key(call.request), "DELETE", b"")
-    told = await there(door.trials).run(lambda desk: remove(desk, who, name))
+    told = await there(door.changers).run(lambda desk: remove(desk, who, name))
     return Reply(200, orjson.dumps({"name": name, "status": "REMOVED"}), REPLAYED if told["replayed"] else None)
 
 
@@ -304,11 +304,14 @@ def _read(body: bytes) -> tuple[Mapping[str, Any], Problem | None]:
 
 
 async def _let_in(door: Door, call: Call, secret: str | None) -> Strategy:
-    """The strategy whose secret came along. Raises NoSuchSignal, and TooManyRequests for either."""
+    """The strategy whose secret came along. Raises NoSuchSignal, and TooManyRequests for either.
+
+    Anybody may ask, without a key: so many at once that they would wait long get Overloaded.
+    """
     from pipeline.signals import find
 
     user, name = call.path["user"], call.path["name"]
-    strategy = await there(door.trials).run(lambda desk: find(desk, user, name, secret))
+    strategy = await there(door.signallers).run(lambda desk: find(desk, user, name, secret))
     if strategy is None:
         address = hashlib.blake2s(f"{user}/{name}".encode("utf-8", "replace"), digest_size=16).hexdigest()
         await _throttle(door, f"signal-wrong:{address}", WRONG_PER_S, "too many signals with a wrong secret came here")
@@ -351,7 +354,7 @@ def _keep_out(secret: object, submission: Submission) -> None:
 async def _note_refused(door: Door, strategy: Strategy, signal_id: str, error: CoordinatorError | Problem) -> None:
     from pipeline.signals import note_refused
 
-    await there(door.trials).run(lambda desk: note_refused(desk, strategy, signal_id, error.code, _words(error)))
+    await there(door.signallers).run(lambda desk: note_refused(desk, strategy, signal_id, error.code, _words(error)))
 
 
 def _words(error: CoordinatorError | Problem) -> str:
