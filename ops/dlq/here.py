@@ -76,7 +76,8 @@ ALL = Matching()
 @contextmanager
 def desk_here(options: Options) -> Iterator[tuple[Screen, Desk]]:
     """The screen and a desk; a refusal within is told and ends the command."""
-    from domain.errors import CoordinatorError, Malformed
+    from domain.errors import CoordinatorError, Malformed, StoreAway
+    from store.unit import is_passing
 
     screen = Screen(json=options.json)
     try:
@@ -85,7 +86,10 @@ def desk_here(options: Options) -> Iterator[tuple[Screen, Desk]]:
     except Failed as failed:
         screen.failure(failed)
         raise Ended(failed.exit_code) from None
-    except CoordinatorError as error:
+    except Exception as raised:
+        error = StoreAway("the database is busy; try again") if is_passing(raised) else raised
+        if not isinstance(error, CoordinatorError):
+            raise
         faults = error.faults if isinstance(error, Malformed) else ()
         told = "that can't be so:" if faults else str(error)
         lines = tuple(f"{fault.pointer.lstrip('/')}: {fault.detail} [{fault.code}]" for fault in faults)

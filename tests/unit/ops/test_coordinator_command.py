@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from psycopg.errors import LockNotAvailable
 
 from domain.errors import NotFound
 from domain.lifecycle import OrderState
@@ -107,6 +108,18 @@ def test_what_is_stuck_is_listed_with_its_error(letters, run_coordinator):
     assert ORDER_ID[-8:] in ran.out
     assert "KeyError: no margin rule" in ran.out
     assert run_coordinator("dlq", "list", "--json").document["stuck"][0]["orderId"] == ORDER_ID
+
+
+def test_a_lock_that_the_database_did_not_give_in_time_is_told_as_one(letters, run_coordinator, monkeypatch):
+    def list_stuck(*_given, **_more):
+        raise LockNotAvailable("canceling statement due to lock timeout")
+
+    monkeypatch.setattr(stuck, "list_stuck", list_stuck)
+    ran = run_coordinator("dlq", "list", "--json")
+
+    assert ran.code == 1
+    assert ran.document["code"] == "STORE_UNAVAILABLE"
+    assert "the database is busy" in run_coordinator("dlq", "list").err
 
 
 def test_a_stage_with_nothing_stuck_says_so(letters, run_coordinator):
