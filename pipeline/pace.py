@@ -11,8 +11,8 @@ from __future__ import annotations
 import threading
 import time
 
-REST = 2.0  # times what a batch took, from its beginning to the next one's
-MOST_S = 0.04
+REST = 3.0  # times what a batch took, from its beginning to the next one's
+MOST_S = 0.08
 
 
 class Pace:

@@ -22,7 +22,7 @@ from pipeline.desk import Desk
 from pipeline.pace import Pace
 from pipeline.portions import Portions
 from pipeline.settling import Settle, Settler
-from pipeline.stage import PACE_S, Policy, announce, set_aside
+from pipeline.stage import PACE_S, ROUNDS_MAX, Policy, announce, set_aside
 from pipeline.wakeups import DEEP
 from store import commands, orders
 from store.unit import Unit
@@ -70,63 +70,96 @@ class Pump(ABC, Generic[_C]):
         self._health = health
         self._slots = slots
         self._busy = 0
+        self._is_short_of_slots = False  # the last pump ended for want of one
+        self._asked: set[str] = set()  # what to look at, as `pump` was told, and no pump has begun since
+        self._counting = threading.Lock()  # of these three: nobody waits for a pump to note something
         self._stopping = False
         self._timer_at = 0.0
-        self._is_short_of_slots = False
         self._pace = Pace(PACE_S)
         self._lock = threading.Lock()  # one pump at a time
         self._calls = ThreadPoolExecutor(self._slots, thread_name_prefix=f"{broker}-{operation}")
+        self._refills = ThreadPoolExecutor(1, thread_name_prefix=f"{broker}-{operation}-refill")
         self._since = _BEGINNING
         self._has_suspects = True  # perhaps; the sweep, which finds the dead, wakes deeply
         self._lines = float(lines)  # of the last calls, on average
         self._settler = Settler(desk, f"{broker}-{operation}-settle", lambda: self._busy, self._written, settle)
 
     def pump(self, since: str | None = None) -> int:
-        """Send what is due, as far as slots and rate budget go; gives how many orders were sent."""
-        with self._lock:
-            if since == DEEP:
-                self._since, self._has_suspects = _BEGINNING, True
-            elif since is not None:
-                self._since = min(self._since, datetime.fromisoformat(since) - SLACK)
-            if self._health is not None and self._health.holds_back(self._broker, self._operation):
-                self._pump_later(CIRCUIT_LOOK_S)
-                return 0
-            total = 0
-            self._is_short_of_slots = False
-            suspects = self._has_suspects
-            while not self._stopping:
-                if self._busy >= self._slots:
-                    self._is_short_of_slots = True
-                    break
-                began_at = None if suspects else self._pace.keep()
-                claimed, sent = self._send(self._claim_suspect if suspects else self._claim)
-                if claimed and began_at is not None:
-                    self._pace.took(began_at)
-                total += sent
-                if not claimed and not suspects:
-                    break
-                suspects = suspects and bool(claimed)
-            return total
+        """Send what is due, as far as slots and rate budget go; gives how many orders were sent.
+
+        Where another thread is at it, that one looks once more: nobody waits here.
+        """
+        total, rounds = 0, ROUNDS_MAX
+        self._ask(since or "")
+        while self._asked and self._lock.acquire(blocking=False):
+            try:
+                sent, rounds = self._pump(rounds)
+            finally:
+                self._lock.release()
+            total += sent
+            if not rounds:
+                self._desk.wakeups.wake(self.stage)
+                break
+        return total
+
+    def _ask(self, since: str) -> None:
+        with self._counting:
+            self._asked.add(since)
+
+    def _pump(self, rounds: int) -> tuple[int, int]:
+        """How many orders were sent, and how many more looks this thread may take."""
+        with self._counting:
+            asked, self._asked = self._asked, set()
+        if DEEP in asked:
+            self._since, self._has_suspects = _BEGINNING, True
+        for since in asked - {DEEP, ""}:
+            self._since = min(self._since, datetime.fromisoformat(since) - SLACK)
+        if self._health is not None and self._health.holds_back(self._broker, self._operation):
+            self._pump_later(CIRCUIT_LOOK_S)
+            return 0, rounds
+        total = 0
+        suspects = self._has_suspects
+        while rounds and not self._stopping and self._has_slot():
+            rounds -= 1
+            began_at = None if suspects else self._pace.keep()
+            claimed, sent = self._send(self._claim_suspect if suspects else self._claim)
+            if claimed and began_at is not None:
+                self._pace.took(began_at)
+            total += sent
+            if not claimed and not suspects:
+                break
+            suspects = suspects and bool(claimed)
+        return total, rounds
 
     def stop(self, timeout_s: float) -> None:
         """Wait for the calls under way, at most for the time given; a call cut off leaves its lease to expire."""
-        with self._lock:
-            self._stopping = True
         deadline = time.monotonic() + timeout_s
+        self._stopping = True
+        with self._lock:
+            pass  # the pump under way is over
         while self._busy and time.monotonic() < deadline:
             threading.Event().wait(0.02)
         self._calls.shutdown(wait=False, cancel_futures=True)
         self._settler.stop(max(0.1, deadline - time.monotonic()))
+        self._refills.shutdown(wait=False, cancel_futures=True)
+
+    def _has_slot(self) -> bool:
+        with self._counting:
+            self._is_short_of_slots = self._busy >= self._slots
+            return not self._is_short_of_slots
 
     def _written(self, count: int) -> None:
-        """The settler has written down so many answers: their slots are free."""
-        with self._lock:
+        """The settler has written down so many answers: their slots are free, and what waited for one can go."""
+        with self._counting:
             self._busy -= count
-        if not self._is_short_of_slots:
-            return
+            is_wanted, self._is_short_of_slots = self._is_short_of_slots, False
+        if is_wanted and not self._stopping:
+            self._refills.submit(self._refill)
+
+    def _refill(self) -> None:
         try:
             self.pump()
-        except Exception as error:  # noqa: BLE001 - the settler must live: it writes down every outcome to come
+        except Exception as error:  # noqa: BLE001 - the sweep stands behind it
             log.warning("the next calls wait for the sweep: %s", error)
 
     def _send(self, claim: _Claim) -> tuple[int, int]:
@@ -141,7 +174,8 @@ class Pump(ABC, Generic[_C]):
                 raise
             return len(claimed), self._one_by_one(claimed, error)
         for call in calls:
-            self._busy += 1
+            with self._counting:
+                self._busy += 1
             self._calls.submit(self._call, call)
         return len(claimed), sum(len(call.orders) for call in calls)
 

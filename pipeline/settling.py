@@ -24,6 +24,7 @@ from pipeline.batch import Batch
 from pipeline.calls import Answer, AnyCall, Call
 from pipeline.crash import crash
 from pipeline.desk import Desk
+from pipeline.pace import Pace
 from pipeline.reports import late_answers
 from pipeline.stage import announce
 from pipeline.stages import persist
@@ -57,6 +58,7 @@ class Settler(Generic[_C]):
     ) -> None:
         self._desk, self._busy, self._written, self._write_down = desk, busy, written, settle
         self._answers: queue.SimpleQueue[Answer[_C] | None] = queue.SimpleQueue()
+        self._pace = Pace(GATHER_S)
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -70,8 +72,10 @@ class Settler(Generic[_C]):
 
     def _work(self) -> None:
         while (answer := self._answers.get()) is not None:
+            began_at = self._pace.keep()
             answers, is_last = self._gather(answer)
             self._settle(answers)
+            self._pace.took(began_at)
             if is_last:
                 return
 

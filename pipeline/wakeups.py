@@ -15,7 +15,7 @@ from pipeline.rabbit import NO_HEARTBEAT, connect, cut, wakeup_message
 log = logging.getLogger(__name__)
 
 INTERVAL_S = 0.01  # at most one wake-up per stage in this time; the first goes at once
-BUSY_INTERVAL_S = 0.03  # where they have come in one stream: its worker goes on by itself while it finds work
+BUSY_INTERVAL_S = 0.06  # where they have come in one stream: its worker goes on by itself while it finds work
 STREAM = 8  # so many, each within two intervals of the one before, are a stream
 DEADLINE_S = 2.0  # a confirmed publish may block without end; past this its connection is cut
 LATER_S = 0.01

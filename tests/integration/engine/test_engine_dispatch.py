@@ -472,6 +472,68 @@ def test_a_dispatcher_that_stops_takes_nothing_new(house: House) -> None:
     house.check()
 
 
+class PausedPace:
+    """Keeps a pump that goes on for ever: its second batch begins when it is let."""
+
+    def __init__(self) -> None:
+        self.begun, self.let = 0, threading.Event()
+
+    def keep(self) -> float:
+        self.begun += 1
+        assert self.begun == 1 or self.let.wait(20)
+        return time.monotonic()
+
+    def took(self, began_at: float) -> None: ...
+
+
+def test_answers_are_written_down_while_a_pump_goes_on(house: House) -> None:
+    ids = cleared(house, 3)
+    dispatcher = house.dispatcher(house.desk(FakeBroker()))
+    dispatcher._pace = pace = PausedPace()  # type: ignore[assignment] # the pump's, that the test stops
+
+    pumping = threading.Thread(target=dispatcher.pump)
+    pumping.start()
+
+    eventually(lambda: house.states(ids) == ["SUBMITTED"] * 3)
+    assert pumping.is_alive()
+    assert pace.begun == 2
+    pace.let.set()
+    pumping.join()
+    house.check()
+
+
+def test_a_wake_up_during_a_pump_waits_for_nobody_and_is_looked_into(house: House) -> None:
+    (first,) = cleared(house)
+    dispatcher = house.dispatcher(house.desk(FakeBroker()))
+    dispatcher._pace = pace = PausedPace()  # type: ignore[assignment] # the pump's, that the test stops
+    pumping = threading.Thread(target=dispatcher.pump)
+    pumping.start()
+    eventually(lambda: pace.begun == 2)  # it has sent the first, and looks once more
+
+    (late,) = cleared(house)
+    house.run("update commands set due_at = now() - interval '1 hour' where order_id = %s", late)
+    assert dispatcher.pump() == 0  # at once, though the other one stands still
+    assert dispatcher.pump("-") == 0
+
+    pace.let.set()
+    pumping.join()
+    house.settled([first, late])
+    house.check()
+
+
+def test_a_pump_that_goes_on_for_long_lets_its_message_go_and_asks_for_another(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = cleared(house, 3)
+    desk = house.desk(FakeBroker())
+    dispatcher = house.dispatcher(desk)
+    monkeypatch.setattr("pipeline.pump.ROUNDS_MAX", 2)  # one for what killed a worker, one for the rest
+
+    assert dispatcher.pump() == 3
+    assert STAGE in desk.wakeups.woken  # type: ignore[attr-defined]
+    house.settled(ids)
+
+
 def end_leases(house: House) -> None:
     house.due_now()
     with house.store.unit() as unit:

@@ -47,8 +47,8 @@ def test_the_first_batch_and_one_after_a_pause_begin_at_once(pace, clock):
 
 
 def test_quick_batches_keep_the_interval(pace, clock):
-    assert a_batch(pace, clock, 0.005) == 100.0
-    assert a_batch(pace, clock, 0.005) == pytest.approx(100.012)
+    assert a_batch(pace, clock, 0.003) == 100.0
+    assert a_batch(pace, clock, 0.003) == pytest.approx(100.012)
 
 
 def test_slow_batches_are_followed_by_a_rest_that_has_an_end(pace, clock):
