@@ -54,7 +54,7 @@ def main() -> int:
         return 2
     found = document(results, began=began, lengths=asdict(lengths))
     write(wanted.output, found)
-    show(console, results)
+    show(console, results, found["host"])
     note(f"written to {wanted.output}")
     if wanted.json:
         print(wanted.output.read_text(), end="")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,10 +55,13 @@ def write(path: Path, found: Mapping[str, Any]) -> None:
     new.replace(path)
 
 
-def show(console: Console, results: Results) -> None:
+def show(console: Console, results: Results, host: Mapping[str, Any]) -> None:
+    """The tables, and what is needed to compare them with another machine's or hour's."""
     for table in (throughput_table(results), latency_table(results), cpu_table(results), target_table(results)):
         if table.row_count:
             console.print(table)
+    cores, processor, seconds = host["cores"], host["processor"], host["yardstick_s"]
+    console.print(f"{cores} cores, {processor}; ten million additions in Python took {seconds:.2f} s of one")
     for name, found in runs(results):
         if problem := found["tally"].get("first_problem"):
             console.print(f"{name}: an answer that is neither 202 nor 503:\n{problem}", markup=False, highlight=False)
@@ -127,6 +131,7 @@ def cpu_table(results: Results) -> Table:
 
 def host() -> dict[str, Any]:
     return {
+        "yardstick_s": round(yardstick_s(), 2),
         "cores": os.cpu_count(),
         "processor": _processor(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
@@ -134,6 +139,18 @@ def host() -> dict[str, Any]:
         "python": platform.python_version(),
         "load_average": os.getloadavg(),
     }
+
+
+def yardstick_s() -> float:
+    """Seconds of processor time for ten million additions: how fast this machine is at this hour. The best of three."""
+    return min(_additions_s() for _ in range(3))
+
+
+def _additions_s() -> float:
+    began, total = time.process_time(), 0
+    for number in range(10_000_000):
+        total += number
+    return time.process_time() - began
 
 
 def _processor() -> str:

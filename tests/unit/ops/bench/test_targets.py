@@ -110,7 +110,7 @@ def test_a_document_is_written_whole_and_shown(tmp_path):
     output = io.StringIO()
 
     write(tmp_path / "run" / "bench.json", document(results, began=datetime.now(UTC), lengths={}))
-    show(Console(file=output, width=200), results)
+    show(Console(file=output, width=200), results, {"cores": 2, "processor": "a slow one", "yardstick_s": 1.5})
 
     assert json.loads((tmp_path / "run" / "bench.json").read_text())["single"]["orders_per_s"] == 1000.0
     for name in ("single", "plain chain", "snapshot, last", "million, full", "postgres: web"):
