@@ -45,8 +45,9 @@ class ChangeGroup:
         found = changes.of(unit, [(command.order_id, command.seq) for command in claimed])
         unsent = [order.id for order in held.values() if order.state in UNSENT]
         placements = commands.lock_free(unit, unsent) if unsent else {}
-        waiting = reports.waiting_of(unit, list(held))
+        # The reads first: what one of them has shown is in the inbox with it, or applied before these orders were locked.
         reads = changes.reads_of(unit, sorted({order.account_id for order in held.values() if order.account_id}))
+        waiting = reports.waiting_of(unit, list(held))
         lines, parts = lines_of(unit, found), _cancelling_parts(unit, held)
         # Line by line, and orders after their slices.
         def place(command: Command) -> tuple[int, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -21,7 +22,8 @@ from pipeline.deadletters import By
 from pipeline.drain import drain_part
 from pipeline.refusals import Contradicted, MayHaveBeenSent, NotUnknown
 from pipeline.sweep import Sweep
-from store import commands
+from store import changes as store_changes
+from store import commands, reports
 from store.stuck import Wanted
 from store.unit import Unit
 
@@ -159,6 +161,48 @@ def test_a_cancel_that_fails_again_and_again_is_stuck_listed_and_requeued(
     assert works.results(answer) == [(0, "CANCELLED"), (1, "CANCELLED")]
     assert house.events(ids[0]).count("REQUEUED") == 1
     house.check()
+
+
+def test_what_is_read_while_a_cancel_is_decided_is_waited_for(
+    house: House, works: Works, broker: BookedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker refuses it: the order is filled, and the first read that shows it comes between two looks of the decision."""
+    (order_id,) = works.place()
+    broker.fill("FK0001", f"B-{house.order(order_id).broker_tag}", 10)
+    answer = works.cancel(order_id)
+    works.judge()
+    works.ask()
+    works.ahead += timedelta(seconds=60)
+    after_the_first_look(works.reader.read, monkeypatch)
+    works.judge()
+    assert works.results(answer) == [(0, None)]
+    monkeypatch.undo()
+
+    works.settle()
+
+    assert works.results(answer) == [(0, "FILLED")]
+    assert "CANCEL_REFUSED" not in house.events(order_id)
+    house.check()
+
+
+def after_the_first_look(act: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something happens between the two questions that a decision asks of what books have shown, whichever comes first."""
+    looks: list[str] = []
+
+    def wrap(module: ModuleType, name: str) -> None:
+        ask = getattr(module, name)
+
+        def look(*given: Any) -> Any:
+            told = ask(*given)
+            looks.append(name)
+            if len(looks) == 1:
+                act()
+            return told
+
+        monkeypatch.setattr(module, name, look)
+
+    wrap(store_changes, "reads_of")
+    wrap(reports, "waiting_of")
 
 
 def test_a_stuck_cancel_is_requeued_to_where_its_order_is_looked_at_first(
