@@ -8,13 +8,16 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 from domain.errors import StoreAway
 from pipeline import logs
+from pipeline.beside import Beside
 from pipeline.crash import crash
 from pipeline.desk import Desk, from_env
 from pipeline.firing import Firing
+from pipeline.retention import forget_old
 from pipeline.sweep import Sweep
 from store.unit import Leadership
 
@@ -22,6 +25,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 PARTITIONS_EVERY_S = 6 * 3600.0
+FORGET_EVERY_S = 60.0
 
 
 def main() -> int:
@@ -42,13 +46,17 @@ def tick_until(stopping: threading.Event, desk: Desk) -> None:
     """Each second, while this process is the leader: begin what is scheduled, and sweep."""
     sweep, firing = Sweep(desk), Firing(desk)
     leadership = Leadership(desk.store, "clock")
-    partitions_at = 0.0
+    retention = Beside("retention", partial(forget_old, desk))
+    partitions_at = forget_at = 0.0
     while not stopping.is_set():
         started = time.monotonic()
         try:
             if leadership.held():
                 firing.look()
                 sweep.run()
+                if started >= forget_at:
+                    retention.ask()
+                    forget_at = started + FORGET_EVERY_S
                 if started >= partitions_at:
                     _make_partitions(desk)
                     partitions_at = started + PARTITIONS_EVERY_S
@@ -58,6 +66,7 @@ def tick_until(stopping: threading.Event, desk: Desk) -> None:
             log.exception("a sweep failed; the next one tries again")
         stopping.wait(max(0.05, TICK_S - (time.monotonic() - started)))
     firing.close()
+    retention.close()
     leadership.give_up()
     sweep.close()
 

@@ -40,6 +40,7 @@ from pipeline import (
     groups,
     letters,
     reads,
+    retention,
     schedules,
     settings,
     signals,
@@ -312,6 +313,10 @@ def note_a_read(house: House, desk: Desk, asked: Asked) -> None:
     reads.note(desk, "anybody", "list_orders", "/v2/orders", "key")
 
 
+def forget(house: House, desk: Desk, asked: Asked) -> None:
+    retention.forget_old(desk)
+
+
 def ask_(house: House, desk: Desk, asked: Asked) -> None:
     ask(desk, ["FK0001"])
 
@@ -376,6 +381,7 @@ ACTS: dict[str, Callable[[House, Desk, Asked], None]] = {
     "halt": halt,
     "flatten": flatten,
     "set": set_,
+    "forget": forget,
     "note a read": note_a_read,
     "schedule": schedule,
     "begin schedules": begin_schedules,

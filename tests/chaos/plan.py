@@ -16,7 +16,7 @@ RARE = (  # where a process gets by a failure, a wait or a twin only, or once in
     *("risk.", "margin.", "route.", "notify."),
     *("books.session.", "books.twins.", "books.cancel.", "reports.set_aside.", "claims.before_forget"),
     *("sweep.bury.", "letters.", "clock.partitions.", "listen.leave."),
-    *("groups.", "schedules.", "signals.", "squareoff.", "switches.", "aftermath.", "settings.", "reads.", "intake.after_guard"),  # the load asks for none of it
+    *("groups.", "schedules.", "signals.", "squareoff.", "switches.", "aftermath.", "settings.", "reads.", "retention.", "intake.after_guard"),  # the load asks for none of it
 )
 WORKERS = ("intake", "outcome", "dispatch-upstox", "dispatch-zerodha")
 

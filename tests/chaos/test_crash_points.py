@@ -377,6 +377,7 @@ SCENES: dict[str, Scene] = {
     "aftermath.": Scene(at_rest, "halt", leaves="cancelled"),
     "settings.": Scene(accepted, "set"),
     "reads.": Scene(accepted, "note a read"),
+    "retention.": Scene(accepted, "forget"),
     "clock.partitions.": Scene(nothing, "partitions", sends=False),
 }
 

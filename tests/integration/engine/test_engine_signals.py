@@ -15,54 +15,14 @@ from typing import Any
 import orjson
 import pytest
 from house import House
+from signal_room import a_signal, a_strategy, deliver
 
 from domain.errors import NonceReused, NoSuchSignal, SignalsDisabled
-from domain.guards import Guard
 from domain.ids import new_id
-from domain.intents import Acceptance, PlaceRequest, Submission
-from domain.signals import SignalForm, digest_of, order_of
+from domain.intents import Submission
 from pipeline import crash
-from pipeline.intake import Intake
-from pipeline.signals import Who, define, remove
+from pipeline.signals import Who, remove
 from store.acts import Once
-
-FORM: dict[str, Any] = {
-    "windowSec": 60,
-    "account": "FK0001",
-    "template": {
-        "instrument": {"field": "ticker", "prefix": "NSE:"},
-        "side": {"field": "action", "map": {"buy": "BUY", "sell": "SELL"}},
-        "quantity": {"field": "contracts"},
-        "product": {"value": "CNC"},
-        "orderType": {"value": "LIMIT"},
-        "price": {"field": "price"},
-    },
-}
-BODY: dict[str, Any] = {"ticker": "INFY", "action": "buy", "contracts": 10, "price": "1120.00"}
-
-
-def a_strategy(house: House, name: str = "breakout", **form: Any) -> str:
-    desk = house.desk()
-    who = Who(house.user_id, "ada", "key", Once(house.user_id, new_id(), b"f"))
-    return str(define(desk, who, name, SignalForm.model_validate({**FORM, **form}))["id"])
-
-
-def a_signal(house: House, strategy_id: str, nonce: str | None = None, **body: Any) -> Submission:
-    form = SignalForm.model_validate(FORM)
-    line = order_of(form, "breakout", {**BODY, **body})
-    signal_id = new_id()
-    return Submission(
-        user_id=house.user_id,
-        key_id=strategy_id,
-        idempotency_key=f"signal {strategy_id} {signal_id}",
-        fingerprint=digest_of(line),
-        request=PlaceRequest(orders=(line,)),
-        guard=Guard(signal_id, strategy_id, digest_of(line), nonce),
-    )
-
-
-def deliver(intake: Intake, submission: Submission) -> Acceptance:
-    return intake.submit(submission).result(15)
 
 
 def outcomes(house: House) -> dict[str, int]:
@@ -158,7 +118,7 @@ def test_a_strategy_that_is_off_or_gone_refuses_and_places_nothing(house: House)
     with pytest.raises(NoSuchSignal):
         deliver(intake, a_signal(house, strategy_id))
 
-    assert house.rows("select 1 from intents") == []
+    assert house.rows("select 1 from intents where kind = 'PLACE'") == []
     assert outcomes(house) == {"REFUSED": 1}
 
 
@@ -230,7 +190,7 @@ def test_a_death_between_the_guard_and_the_intent_loses_and_doubles_nothing(
     again = deliver(house.intake(), a_signal(house, strategy_id, nonce))
     assert again.replayed is is_stored
     assert house.rows("select count(*) from orders") == [(1,)]
-    assert house.rows("select id from intents") == [(again.intent_id,)]
+    assert house.rows("select id from intents where kind = 'PLACE'") == [(again.intent_id,)]
     house.check()
 
 
