@@ -109,6 +109,24 @@ def test_a_cancel_with_a_time_is_a_schedule_and_cancels_nothing_now(mia: httpx2.
     assert record.execute("select cancel_requested from orders where id = %s", (order_id,)).fetchone() == (False,)
 
 
+def test_a_schedules_key_cancels_nothing_at_once_and_a_cancels_key_schedules_nothing(
+    mia: httpx2.Client, record: psycopg.Connection
+) -> None:
+    order_id = mia.post(PLACE, json=a_request(), headers=a_key()).json()["orders"][0]["orderId"]
+    everything, scheduled, cancelled, setting = {"filter": {"all": True}}, a_key(), a_key(), a_key()
+    assert schedule(mia, scheduled).status_code == 202
+    assert mia.patch("/v2/settings", json={"allowPartialMultiOrder": False}, headers=setting).status_code == 200
+
+    refused = [mia.post(CANCEL, json=everything, headers=key) for key in (scheduled, setting)]
+    refused += [mia.delete(f"/v2/orders/{order_id}", headers=scheduled), mia.post(PLACE, json=a_request(), headers=scheduled)]
+    assert {(answer.status_code, answer.json()["code"]) for answer in refused} == {(422, "IDEMPOTENCY_KEY_REUSED")}
+    assert record.execute("select cancel_requested from orders where id = %s", (order_id,)).fetchone() == (False,)
+
+    assert mia.post(CANCEL, json=everything, headers=cancelled).status_code == 202
+    assert schedule(mia, cancelled).json()["code"] == "IDEMPOTENCY_KEY_REUSED"
+    assert [one["kind"] for one in mia.get("/v2/intents").json()["intents"]] == ["CANCEL", "PLACE"]
+
+
 def test_schedules_are_listed_shown_and_taken_back(mia: httpx2.Client, door: Server) -> None:
     ids = [schedule(mia).json()["scheduleId"] for _ in range(3)]
 

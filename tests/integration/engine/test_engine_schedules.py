@@ -21,6 +21,7 @@ from pipeline.desk import Desk
 from pipeline.firing import Firing
 from pipeline.squareoff import Asked
 from store import schedules as schedule_rows
+from store import settings
 
 MONDAY = datetime(2026, 11, 30, 6, 0, tzinfo=UTC)  # 11:30 in India, on a trading day
 
@@ -97,7 +98,7 @@ def test_the_same_key_makes_one_schedule(house: House, desk: Desk) -> None:
     with pytest.raises(KeyReused):
         schedules.accept(desk, asked(house, key, b"t" * 32), ScheduledCancel.model_validate({"filter": {"all": True}, "at": when}))
     house.accept(1)
-    placed = house.rows("select idempotency_key from intents")[0][0]
+    placed = house.rows("select idempotency_key from intents where kind = 'PLACE'")[0][0]
     with pytest.raises(KeyReused):
         schedule(house, desk, placed)
 
@@ -222,6 +223,50 @@ def dies_after(monkeypatch: pytest.MonkeyPatch, accept: Callable[..., Any]) -> N
         raise Died
 
     monkeypatch.setattr(cancelling, "accept", accept_and_die)
+
+
+def test_a_user_may_have_so_many_to_come_and_is_told_how_many(house: House, desk: Desk) -> None:
+    with house.store.unit() as unit:
+        settings.change(unit, "schedules_max", 3, by="me")
+    desk.forget()
+    a_position(house)
+    squareoff.accept(desk, asked(house), SquareOff(all=True, cancel_open=True))  # what that leaves to be done isn't counted
+    first, second = (schedule(house, desk)["scheduleId"] for _ in range(2))
+
+    with ThreadPoolExecutor(8) as pool:
+        came = [task.exception() for task in [pool.submit(schedule, house, desk) for _ in range(8)]]
+
+    refused = [error for error in came if error is not None]
+    assert len(refused) == 7
+    assert all(isinstance(error, Malformed) and error.faults[0].code == "TOO_MANY" for error in refused)
+    assert "/at: 3 of your schedules are to come" in str(refused[0])
+    assert house.rows("select count(*) from acts where answer is not null") == [(4,)]
+    schedules.remove(desk, asked(house), first)
+    house.run("update schedules set user_id = %s where id = %s", new_id(), second)
+    schedule(house, desk)
+    schedule(house, desk)
+    with pytest.raises(Malformed):
+        schedule(house, desk)
+
+
+@pytest.mark.parametrize("what", ["accept", "remove"])
+def test_a_lock_that_is_not_had_in_time_is_told_as_one(
+    house: House, desk: Desk, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """As StoreAway, which a client may repeat with the same key; psycopg's own error would be a defect of ours."""
+    told = schedule(house, desk)
+    monkeypatch.setattr(schedules, "TRIES", 1)
+    asking: dict[str, Callable[[], Any]] = {
+        "accept": lambda: schedule(house, desk),
+        "remove": lambda: schedules.remove(desk, asked(house), told["scheduleId"]),
+    }
+    with house.store.unit() as holder:
+        holder.rows("select id from schedules for update")
+        holder.rows("select pg_advisory_xact_lock(7303, hashtext(%s))", (house.user_id,))
+        with pytest.raises(StoreAway):
+            asking[what]()
+
+    assert states(desk, house, told) == ["PENDING"]
 
 
 # None waits for another.
