@@ -35,6 +35,12 @@ class Standing:
             return max(0, self.net - self.selling)
         return max(0, -self.net - self.buying)
 
+    def beside(self, side: Side, quantity: int) -> Standing:
+        """What an order finds that is among those under way itself, and may still fill so much."""
+        if side is Side.SELL:
+            return Standing(self.net, self.buying, max(0, self.selling - quantity))
+        return Standing(self.net, max(0, self.buying - quantity), self.selling)
+
     def take(self, side: Side, quantity: int) -> None:
         if side is Side.SELL:
             self.selling += quantity

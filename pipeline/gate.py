@@ -15,7 +15,7 @@ from domain.orders import Order
 from domain.verdicts import Proceed, Reject, Verdict, Wait
 from pipeline.batch import Batch
 from pipeline.desk import Desk
-from pipeline.permits import Asked, Permits, lock_accounts, look_at_positions, permits_of
+from pipeline.permits import Asked, Permits, permits_at_gate
 from store import intents
 from store.unit import Unit
 
@@ -76,16 +76,13 @@ def let_through(
 
 
 def _permits(unit: Unit, held: Mapping[str, Order], at: datetime) -> Permits:
-    """What was sent, or is by this batch, comes before what still waits: of those the later ones find less."""
+    """For what isn't sent yet; of what this batch sends, each finds less than the one before."""
     asked: list[Asked] = [
         (order, order.account_id, order.instrument)
         for order in held.values()
         if order.account_id is not None and order.state in UNSENT
     ]
-    permits = permits_of(unit, asked)
-    lock_accounts(unit, permits, asked)
-    look_at_positions(unit, permits, asked, at, sent_only=True)
-    return permits
+    return permits_at_gate(unit, asked, at)
 
 
 def _by_revoked_keys(unit: Unit, desk: Desk, held: Mapping[str, Order]) -> frozenset[str]:

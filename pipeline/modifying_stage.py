@@ -23,7 +23,7 @@ from domain.verdicts import Reject
 from pipeline.batch import Batch
 from pipeline.changes import finish, send, wait
 from pipeline.desk import Desk
-from pipeline.permits import Permits, halted_text, look_at_positions, permits_of
+from pipeline.permits import Asked, Permits, halted_text, look_at_positions, permits_of
 from pipeline.reports import READ, from_body
 from pipeline.stage import Policy
 from pipeline.stages import modify
@@ -78,8 +78,10 @@ class ModifyGroup:
     ) -> Facts:
         called = [change.order_id for change in found.values() if change.told in (Told.ACCEPTED, Told.UNKNOWN)]
         asked = [held[change.order_id] for change in found.values() if is_to_be_asked(change, held[change.order_id])]
-        permits, revoked = permits_for(unit, asked, at), revoked_intents(unit, self._desk, found.values())
-        totals = accounts.lock(unit, sorted({order.account_id for order in asked if order.account_id is not None}))
+        revoked, placed = revoked_intents(unit, self._desk, found.values()), at_their_accounts(asked)
+        permits = permits_of(unit, placed)
+        totals = accounts.lock(unit, sorted({account_id for _, account_id, _ in placed}))
+        look_at_positions(unit, permits, placed, at, sent_only=True)
         return Facts(
             settings=self._desk.settings(),
             permits=permits,
@@ -178,12 +180,8 @@ def is_to_be_asked(change: Change, order: Order) -> bool:
     return change.told in (None, Told.NOT_SENT) and order.state not in TERMINAL
 
 
-def permits_for(unit: Unit, asked: Sequence[Order], at: datetime) -> Permits:
-    """The switches that count for these orders, and the positions that theirs close. Before their accounts are locked."""
-    placed = [(order, order.account_id, order.instrument) for order in asked if order.account_id]
-    permits = permits_of(unit, placed)
-    look_at_positions(unit, permits, placed, at, sent_only=True)
-    return permits
+def at_their_accounts(asked: Sequence[Order]) -> list[Asked]:
+    return [(order, order.account_id, order.instrument) for order in asked if order.account_id is not None]
 
 
 def revoked_intents(unit: Unit, desk: Desk, asked: Collection[Change]) -> frozenset[str]:

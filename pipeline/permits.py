@@ -40,9 +40,13 @@ class Permits:
         return Reject("REDUCING_ONLY", (f"{breach}; {switch.named} is {switch.mode} ({switch.reason}, by {switch.by})",))
 
     def breach_of(self, order: Order) -> str | None:
-        """Why what is left of an order at its broker may make a position larger; None where it only closes."""
+        """Why what is left of an order at its broker may make a position larger; None where it only closes.
+
+        Its fills are in the position already, and what is left of it is among what is under way: that is its own.
+        """
         place = Place(order.user_id, order.account_id or "", order.instrument, order.product)
-        return find_breach(place, order.side, order.pending_quantity, self.standings.get(place, Standing()))
+        left = order.pending_quantity
+        return find_breach(place, order.side, left, self.standings.get(place, Standing()).beside(order.side, left))
 
     def take(self, order: Order, account_id: str, instrument: str) -> None:
         """What the order may fill is under way from now on."""
@@ -75,10 +79,20 @@ def permits_of(unit: Unit, asked: Sequence[Asked]) -> Permits:
 def look_at_positions(
     unit: Unit, permits: Permits, asked: Sequence[Asked], now: datetime, *, sent_only: bool = False
 ) -> None:
-    """Read the positions that these orders' switches make a question of. To be called under their accounts' locks."""
-    permits.standings = standings.read(
-        unit, places_in_question(permits, asked), now, without=[order.id for order, _, _ in asked], sent_only=sent_only
-    )
+    """Read the positions that these orders' switches make a question of. To be called under their accounts' locks.
+
+    What the orders themselves may fill isn't under way yet; with `sent_only` it is, as far as they were sent.
+    """
+    own = () if sent_only else [order.id for order, _, _ in asked]
+    permits.standings = standings.read(unit, places_in_question(permits, asked), now, without=own, sent_only=sent_only)
+
+
+def permits_at_gate(unit: Unit, asked: Sequence[Asked], now: datetime) -> Permits:
+    """The switches and positions that count where calls begin. What was sent comes before what still waits."""
+    permits = permits_of(unit, asked)
+    lock_accounts(unit, permits, asked)
+    look_at_positions(unit, permits, asked, now, sent_only=True)
+    return permits
 
 
 def lock_accounts(unit: Unit, permits: Permits, asked: Sequence[Asked]) -> None:

@@ -17,13 +17,20 @@ _ENDED, _UNSENT = array(sorted(TERMINAL)), array(sorted(TERMINAL | UNSENT))
 # Fills by the orders' own figures: they are there before their trades are read, and of settled orders that have none.
 _STANDINGS = """
 select v.place, coalesce(sum(case o.side when 'BUY' then o.filled_quantity else -o.filled_quantity end), 0)::bigint,
-    coalesce(sum(o.quantity - o.filled_quantity) filter (where o.side = 'BUY' and o.state <> all(%(over)s::text[])), 0)::bigint,
-    coalesce(sum(o.quantity - o.filled_quantity) filter (where o.side = 'SELL' and o.state <> all(%(over)s::text[])), 0)::bigint
+    coalesce(sum(l.quantity - o.filled_quantity) filter (where o.side = 'BUY'), 0)::bigint,
+    coalesce(sum(l.quantity - o.filled_quantity) filter (where o.side = 'SELL'), 0)::bigint
 from unnest(%(places)s::int[], %(users)s::uuid[], %(accounts)s::text[], %(instruments)s::text[], %(products)s::text[], %(since)s::uuid[])
     as v (place, user_id, account_id, instrument, product, since)
 join orders o on o.user_id = v.user_id and o.instrument = v.instrument and o.product = v.product and o.id >= v.since
     and o.product in ('MIS', 'NRML', 'MTF') and o.account_id = v.account_id and o.slices = 0
-    and o.id <> all(%(without)s::uuid[])
+left join lateral (
+    select greatest(o.quantity, (
+        select max((h.wanted ->> 'quantity')::bigint) from commands c join changes h on h.order_id = c.order_id and h.seq = c.seq
+        where o.changing > 0 and c.order_id = o.id and c.seq > 0 and c.done_at is null and c.kind = 'MODIFY'
+            and h.told <> 'NOT_SENT'
+    )) as quantity
+    where o.state <> all(%(over)s::text[]) and o.id <> all(%(without)s::uuid[])
+) l on true
 group by v.place
 """
 
@@ -31,10 +38,11 @@ group by v.place
 def read(
     unit: Unit, places: Collection[Place], now: datetime, *, without: Collection[str] = (), sent_only: bool = False
 ) -> dict[Place, Standing]:
-    """The standings of these places, read under their accounts' locks; nothing of them is left out but `without`.
+    """The standings of these places, read under their accounts' locks.
 
-    What wasn't sent yet is under way, too, unless `sent_only`. MIS counts from the start of the Indian day: it is closed
-    every day.
+    Every fill counts. Under way is what live orders may still fill, with the larger quantity of a modify that was called
+    for; but for those of `without`, and with `sent_only` those that weren't sent yet. MIS counts from the start of the
+    Indian day: it is closed every day.
     """
     wanted = sorted(places)
     standings = {place: Standing() for place in wanted}

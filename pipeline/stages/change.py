@@ -25,7 +25,8 @@ from pipeline.chain import change_stage, soft_cancel_stage
 from pipeline.crash import crash
 from pipeline.desk import Desk
 from pipeline.gate import WAIT_FOR_SESSION
-from pipeline.modifying_stage import gate, permits_for, revoked_intents
+from pipeline.modifying_stage import at_their_accounts, gate, revoked_intents
+from pipeline.permits import permits_at_gate
 from pipeline.pump import Pump
 from pipeline.stage import announce
 from pipeline.terms import HOLDS
@@ -125,7 +126,7 @@ class Changer(Pump[ChangeCall]):
     ) -> frozenset[str]:
         """The orders whose modify may not be asked for any more; its first stage says why."""
         asked = [(held[command.order_id], found[command.order_id, command.seq]) for command in claimed]
-        permits = permits_for(unit, [order for order, _ in asked], at)
+        permits = permits_at_gate(unit, at_their_accounts([order for order, _ in asked]), at)
         revoked, settings = revoked_intents(unit, self._desk, [change for _, change in asked]), self._desk.settings()
         return frozenset(
             order.id for order, change in asked if gate(order, change, permits, revoked, settings, at) is not None

@@ -37,6 +37,15 @@ def answers(answer: Outcome | None, *, does: bool = True) -> Callable[[str], Too
     return lambda broker_order_id: (does, answer)
 
 
+def switch(house: House, mode: str) -> None:
+    """The account's, turned."""
+    house.run(
+        "insert into switches (scope, subject, mode, version, reason, by, by_operator, at, wanted)"
+        " values ('ACCOUNT', 'FK0001', %s, 1, 'enough', 'ops', true, now(), '{}')",
+        mode,
+    )
+
+
 class ModifiableBroker(BookedBroker):
     """`on_modify` is asked before each modify; `asked` are the terms that came over, in the order of their coming."""
 

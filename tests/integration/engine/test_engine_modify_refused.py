@@ -1,4 +1,4 @@
-"""Modifies that were accepted and are not asked for: rules, limits, margin, switches, and what came before their call."""
+"""Modifies that were accepted and are not asked for: rules, limits, margin and what came before their call."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from house import FREEZE, House
-from modify_works import PRICE, ModifiableBroker, ModifyWorks
+from modify_works import PRICE, ModifiableBroker, ModifyWorks, switch
 
 
 @pytest.fixture
@@ -19,14 +19,6 @@ def broker() -> ModifiableBroker:
 @pytest.fixture
 def works(house: House, broker: ModifiableBroker) -> ModifyWorks:
     return ModifyWorks(house, broker)
-
-
-def switch(house: House, mode: str) -> None:
-    house.run(
-        "insert into switches (scope, subject, mode, version, reason, by, by_operator, at, wanted)"
-        " values ('ACCOUNT', 'FK0001', %s, 1, 'enough', 'ops', true, now(), '{}')",
-        mode,
-    )
 
 
 REFUSED_BY_US: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
@@ -121,20 +113,6 @@ def test_a_halt_that_comes_while_it_waits_for_its_call(
     assert (works.result(answer), works.change_of(answer).reason_code) == ("REFUSED", "HALTED")
     assert (broker.asked, works.blocked()) == ([], before)
     house.check()
-
-
-@pytest.mark.parametrize(("quantity", "result"), [(12, "REFUSED"), (8, "MODIFIED")])
-def test_while_positions_are_reduced_no_order_gets_larger(
-    house: House, works: ModifyWorks, quantity: int, result: str
-) -> None:
-    (order_id,) = works.place(quantity=10)
-    switch(house, "REDUCING")
-
-    answer = works.modify(order_id, quantity=quantity)
-    works.settle()
-
-    assert works.result(answer) == result
-    assert works.change_of(answer).reason_code == ("REDUCING_ONLY" if result == "REFUSED" else None)
 
 
 def test_what_is_not_sent_in_time_ends_and_gives_its_block_back(

@@ -94,6 +94,13 @@ def test_as_much_as_there_is_room_for_goes_through(net: int, selling: int, quant
     assert is_through == (quantity <= net - selling)
 
 
+def test_an_order_under_way_finds_what_the_others_leave():
+    assert Standing(net=40, selling=40).beside(Side.SELL, 40).room(Side.SELL) == 40
+    assert Standing(net=40, selling=90).beside(Side.SELL, 40).room(Side.SELL) == 0
+    assert Standing(net=-40, buying=60).beside(Side.BUY, 40).room(Side.BUY) == 20
+    assert Standing().beside(Side.SELL, 40).room(Side.SELL) == 0, "it was not counted"
+
+
 def test_a_delivery_sale_always_reduces_and_a_delivery_purchase_never():
     assert find_breach(CNC, Side.SELL, 10, Standing()) is None
     assert find_breach(CNC, Side.BUY, 10, Standing(net=-10)) is not None
