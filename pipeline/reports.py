@@ -97,7 +97,7 @@ def _following(unit: Unit, desk: Desk, held: Mapping[str, Order], at: datetime) 
     newest = reports.newest_reads(unit, [order.id for order in modified])
     return Following(
         weigher(desk, at),
-        changes.modifies_under_way(unit, changing) if changing else {},
+        changes.modifies_under_way(unit, changing, called=True) if changing else {},
         {order_id: read.ended for order_id, body in newest.items() if (read := Read.of(body.get(READ))) is not None},
     )
 

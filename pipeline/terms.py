@@ -45,8 +45,8 @@ class Read:
 class Following:
     """What is known of orders whose modify was called for, while a batch applies what books show of them.
 
-    `under_way` is the modify that an order waits for, `taken` the end of the newest read that was believed, both by
-    order id; `weigh` says what an order holds with the terms it has, as (blocked, exposure) in paise.
+    `under_way` is the modify that was called for and isn't over, `taken` the end of the newest read that was believed,
+    both by order id; `weigh` says what an order holds with the terms it has, as (blocked, exposure) in paise.
     """
 
     weigh: Weigh

@@ -143,13 +143,17 @@ def newest_seq(unit: Unit, order_id: str) -> int:
     return int(unit.rows("select max(seq) from commands where order_id = %s", (order_id,))[0][0])
 
 
-def modifies_under_way(unit: Unit, order_ids: Sequence[str]) -> dict[str, Change]:
-    """The modify of each of these orders that isn't done, by order id. The orders' rows must be locked."""
+def modifies_under_way(unit: Unit, order_ids: Sequence[str], *, called: bool = False) -> dict[str, Change]:
+    """The modify of each of these orders that isn't done, by order id. The orders' rows must be locked.
+
+    With `called` those only of which the broker may have heard.
+    """
     columns = ", ".join(f"h.{column}" for column in _COLUMNS.split(", "))
     rows = unit.rows(
         f"select {columns} from commands c join changes h on h.order_id = c.order_id and h.seq = c.seq"  # noqa: S608
-        " where c.order_id = any(%s::uuid[]) and c.seq > 0 and c.done_at is null and c.kind = 'MODIFY'",
-        (array(order_ids),),
+        " where c.order_id = any(%s::uuid[]) and c.seq > 0 and c.done_at is null and c.kind = 'MODIFY'"
+        " and (not %s or h.told <> 'NOT_SENT')",
+        (array(order_ids), called),
     )
     return {row[0]: _change(row) for row in rows}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -166,6 +167,26 @@ def test_terms_asked_for_that_a_read_showed_beside_another_one_are_not_called_ot
     works.settle()
 
     assert (works.result(told), house.order(order_id).quantity) == ("MODIFIED", 12)
+    house.check()
+
+
+def test_what_the_book_shows_before_a_modify_was_called_for_is_nothing_of_it(
+    house: House, works: ModifyWorks, broker: ModifiableBroker
+) -> None:
+    (order_id,) = works.place(quantity=10)
+    works.modify(order_id, quantity=12)
+    works.settle()
+    answer = works.modify(order_id, version=2, price="1090.00", disclosedQuantity=4)
+    # By somebody else, at a broker that says nothing of what is disclosed.
+    broker.change(works.broker_id(order_id), price=Decimal("1090.00"), disclosed_quantity=None)
+
+    works.look()
+
+    order = house.order(order_id)
+    assert (order.version, order.price, order.disclosed_quantity) == (3, Decimal("1090"), 0)
+    works.settle()
+    assert (works.result(answer), works.change_of(answer).reason_code) == ("REFUSED", "STALE_VERSION")
+    assert len(broker.asked) == 1
     house.check()
 
 
