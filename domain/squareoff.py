@@ -122,7 +122,7 @@ class UnderWay:
     product: Product
     strategy: str | None
     side: Side
-    untold: int  # filled, and its trades are not known yet
+    untold: int  # of MIS: filled, and its trades are not known yet
     pending: int  # may still be filled
 
     @property

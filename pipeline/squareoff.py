@@ -22,7 +22,8 @@ from domain.intents import OrderLine, PlaceRequest, Submission
 from domain.market import IST, trading_day
 from domain.orders import OrderType
 from domain.schedules import rest_of
-from domain.squareoff import Closing, Left, SquareOff, closings
+from domain.settings import Settings
+from domain.squareoff import POSITIONS, Closing, Left, SquareOff, closings
 from pipeline import cancelling
 from pipeline.chain import FIRST
 from pipeline.crash import crash
@@ -79,19 +80,20 @@ def accept(desk: Desk, asked: Asked, wanted: SquareOff, *, closing: bool = False
     wanted.check()
     meant = _meant(desk, asked.user_id, wanted)
     wanted = _by_its_key(wanted, desk.instruments())
-    now = desk.now()
+    now, settings = desk.now(), desk.settings()
     once = Once(asked.user_id, asked.idempotency_key, asked.fingerprint)
     cancel_intent_id = _cancel_open(desk, asked, wanted, once) if wanted.cancel_open and not wanted.dry_run else None
     with desk.store.unit() as unit:
         if cancel_intent_id is not None and (kept := acts.begin(unit, once, now, claims=False)) is not None:
             return SquaredOff(**kept, replayed=True)
-        accounts.lock(unit, sorted(meant))
-        if not wanted.dry_run and (earlier := _kept(unit, asked, now)) is not None:
-            return earlier
-        made, left = _decide(unit, desk, asked.user_id, meant, wanted, now)
+        if not wanted.dry_run:
+            accounts.lock(unit, sorted(meant))
+            if (earlier := _kept(unit, asked, now)) is not None:
+                return earlier
+        made, left = _decide(unit, desk, asked.user_id, meant, wanted, settings, now)
         answer = SquaredOff(None, [_document(closing) for closing in made], [_left(one) for one in left])
         if made and not wanted.dry_run:
-            answer = _write(unit, desk, asked, wanted, made, left, now)
+            answer = _write(unit, desk, asked, wanted, made, left, settings, now)
         if closing and answer.intent_id is not None:
             switches.mark_closing(unit, answer.intent_id)
         if cancel_intent_id is not None:
@@ -151,9 +153,9 @@ def places(desk: Desk, user_id: str, wanted: SquareOff) -> list[str]:
     """The open orders in the instruments of the positions that are wanted: what `cancel_open` means."""
     meant = _meant(desk, user_id, wanted)
     wanted = _by_its_key(wanted, desk.instruments())
-    now = desk.now()
+    now, settings = desk.now(), desk.settings()
     with desk.store.unit() as unit:
-        made, left = _decide(unit, desk, user_id, meant, wanted, now)
+        made, left = _decide(unit, desk, user_id, meant, wanted, settings, now)
         found = {(one.account_id, one.instrument.key, one.product) for one in made}
         found |= {(one.account_id, one.instrument, one.product) for one in left}
         return positions.open_orders(unit, user_id, sorted(found), now - LIVE_FOR) if found else []
@@ -181,19 +183,26 @@ def _by_its_key(wanted: SquareOff, instruments: Mapping[str, Instrument]) -> Squ
 
 
 def _decide(
-    unit: Unit, desk: Desk, user_id: str, meant: Mapping[str, Account], wanted: SquareOff, now: datetime
+    unit: Unit,
+    desk: Desk,
+    user_id: str,
+    meant: Mapping[str, Account],
+    wanted: SquareOff,
+    settings: Settings,
+    now: datetime,
 ) -> tuple[list[Closing], list[Left]]:
     instruments = desk.instruments()
     today = datetime.combine(trading_day(now), time(), IST).astimezone(UTC)
-    under_way = positions.under_way(unit, user_id, list(meant), now - LIVE_FOR)
+    products = POSITIONS if wanted.filter.product is None else {wanted.filter.product}
+    under_way = positions.under_way(unit, user_id, list(meant), now - LIVE_FOR, today, products)
     # An order that wasn't judged yet may go by an alias.
     by_key = [
         replace(order, instrument=instruments[order.instrument].key) if order.instrument in instruments else order
         for order in under_way
     ]
-    traded = positions.traded(unit, user_id, list(meant), today)
+    traded = positions.traded(unit, user_id, list(meant), today, products, wanted.filter.instrument)
     brokers = {account.id: account.broker for account in meant.values()}
-    return closings(traded, by_key, brokers, instruments, wanted, desk.settings())
+    return closings(traded, by_key, brokers, instruments, wanted, settings)
 
 
 def _kept(unit: Unit, asked: Asked, now: datetime) -> SquaredOff | None:
@@ -210,9 +219,15 @@ def _kept(unit: Unit, asked: Asked, now: datetime) -> SquaredOff | None:
 
 
 def _write(
-    unit: Unit, desk: Desk, asked: Asked, wanted: SquareOff, made: Sequence[Closing], left: Sequence[Left], now: datetime
+    unit: Unit,
+    desk: Desk,
+    asked: Asked,
+    wanted: SquareOff,
+    made: Sequence[Closing],
+    left: Sequence[Left],
+    settings: Settings,
+    now: datetime,
 ) -> SquaredOff:
-    settings = desk.settings()
     lines = tuple(_line(number, closing, wanted) for number, closing in enumerate(made))
     request = PlaceRequest(orders=lines, max_unsent_sec=wanted.max_unsent_sec)
     submission = Submission(asked.user_id, asked.key_id, asked.idempotency_key, asked.fingerprint, request)

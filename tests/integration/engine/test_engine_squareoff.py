@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
+import psycopg
 import pytest
 from house import FakeBroker, House, a_row, eventually, intake_engine, outcome_engine, utc_now
 
@@ -13,7 +16,9 @@ from domain.cancels import IDS_MAX
 from domain.errors import KeyReused, Malformed, NotFound
 from domain.ids import new_id
 from domain.lifecycle import OrderState
+from domain.orders import Product
 from domain.outcomes import Fill, Unreadable
+from domain.reducing import Place
 from domain.squareoff import SquareOff
 from pipeline import squareoff
 from pipeline.books import BookReader
@@ -21,6 +26,8 @@ from pipeline.desk import Desk
 from pipeline.reports import apply_due
 from pipeline.squareoff import Asked, SquaredOff
 from pipeline.steps import STEPS
+from store import accounts, positions, standings
+from store.unit import Unit
 
 ALL = SquareOff(all=True)
 
@@ -43,13 +50,13 @@ def close(house: House, desk: Desk, wanted: SquareOff = ALL, key: str | None = N
     return squareoff.accept(desk, asked(house, key), wanted)
 
 
-def traded(house: House, desk: Desk, broker: FakeBroker, **terms: Any) -> str:
+def traded(house: House, desk: Desk, broker: FakeBroker, *, trades: bool = True, **terms: Any) -> str:
     """An order that is filled, with its trades."""
     order_id = house.accept(1, **{"product": "MIS", "orderType": "MARKET", "price": None, **terms}).lines[0].order_id
     work(house, desk)
     order = house.order(order_id)
     assert order.state == "SUBMITTED", order.reason
-    fill(house, desk, broker, order_id)
+    fill(house, desk, broker, order_id, trades=trades)
     return order_id
 
 
@@ -131,6 +138,16 @@ def test_a_dry_run_stores_nothing(house: House, desk: Desk, broker: FakeBroker) 
     assert house.rows("select count(*) from intents") == [(1,)]
 
 
+def test_a_dry_run_waits_for_nobody_who_has_the_accounts(house: House, desk: Desk, broker: FakeBroker) -> None:
+    traded(house, desk, broker)
+
+    with house.store.unit() as unit:
+        accounts.lock(unit, ["FK0001", "FK0002"])
+        answer = close(house, desk, SquareOff(all=True, dry_run=True))
+
+    assert told(answer) == [("FK0001", "NSE:INFY", "SELL", 10)]
+
+
 def test_asked_again_while_the_first_is_under_way_nothing_is_closed_twice(
     house: House, desk: Desk, broker: FakeBroker
 ) -> None:
@@ -177,6 +194,75 @@ def test_intraday_positions_are_of_today_and_carried_ones_of_any_day(
     assert told(close(house, desk)) == []
     house.run("update orders set product = 'NRML'")
     assert told(close(house, desk, SquareOff(all=True, dry_run=True))) == [("FK0001", "NSE:INFY", "SELL", 10)]
+
+
+def test_fills_of_yesterdays_intraday_orders_are_no_position_though_their_trades_never_came(
+    house: House, desk: Desk, broker: FakeBroker
+) -> None:
+    """An operator has settled it, perhaps. What was closed yesterday must not be sold again today."""
+    order_id = traded(house, desk, broker, trades=False)
+    of_yesterday = str(UUID(int=int((utc_now() - timedelta(days=1)).timestamp() * 1000) << 80 | 1))
+    assert told(close(house, desk, SquareOff(all=True, dry_run=True))) == [("FK0001", "NSE:INFY", "SELL", 10)]
+
+    house.run("update orders set id = %s where id = %s", of_yesterday, order_id)
+
+    assert told(close(house, desk)) == []
+    house.run("update orders set product = 'NRML'")
+    assert told(close(house, desk)) == [("FK0001", "NSE:INFY", "SELL", 10)]
+
+
+def test_more_open_orders_than_one_request_takes_are_told_and_none_is_left_out(
+    house: House, desk: Desk, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traded(house, desk, broker)
+    monkeypatch.setattr(squareoff, "places", lambda *_: [new_id() for _ in range(IDS_MAX + 1)])
+
+    with pytest.raises(Malformed) as refused:
+        close(house, desk, SquareOff(all=True, cancel_open=True))
+
+    assert [(fault.pointer, fault.code) for fault in refused.value.faults] == [("/filter", "TOO_MANY")]
+    assert house.rows("select kind, count(*) from intents group by kind") == [("PLACE", 1)]
+
+
+class Explaining(Unit):
+    """Keeps the plan of each statement it runs."""
+
+    plans: list[str]
+
+    def rows(self, sql: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
+        self.plans = [*getattr(self, "plans", []), "\n".join(row[0] for row in super().rows(f"explain {sql}", parameters))]
+        return super().rows(sql, parameters)
+
+
+MANY = """
+insert into orders (id, intent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type, validity,
+    broker_tag, state, last_seq, version, filled_quantity, accepted_at, send_before, updated_at, account_id, broker)
+select gen_random_uuid(), gen_random_uuid(), 0, 'one of many', %s, 'NSE:I' || n %% 40, 'BUY', 10,
+    case when n %% 10 = 0 then 'NRML' else 'MIS' end, 'MARKET', 'DAY', 'M' || n, 'FILLED', 0, 1, 10, now(), now(), now(), 'FK0001', 'fake'
+from generate_series(1, 4000) n
+"""
+
+
+def test_positions_are_read_by_indexes_that_bound_them(house: House) -> None:
+    now = utc_now()
+    house.run(MANY, house.user_id)
+    with psycopg.connect(house.owner_database_url, autocommit=True) as owner:
+        owner.execute("analyze orders")
+    with house.store.unit() as unit:
+        looking = Explaining(unit.connection)
+        positions.traded(looking, house.user_id, ["FK0001"], now, {Product.MIS, Product.NRML})
+        positions.under_way(looking, house.user_id, ["FK0001"], now, now, {Product.MIS})
+        standings.read(looking, [Place(house.user_id, "FK0001", "NSE:I7", Product.MIS)], now)
+
+    today, carried, under_way, standing = looking.plans
+    assert ("trades_of_user" in today, "at >=" in index_conditions(today)) == (True, True)
+    assert ("orders_of_position" in carried, "product = 'NRML'" in index_conditions(carried)) == (True, True)
+    assert "id >=" in index_conditions(under_way)
+    assert ("orders_of_position" in standing, "id >=" in index_conditions(standing)) == (True, True)
+
+
+def index_conditions(plan: str) -> str:
+    return "".join(line for line in plan.splitlines() if "Index Cond" in line)
 
 
 def test_holdings_are_closed_only_where_they_are_named(house: House, desk: Desk, broker: FakeBroker) -> None:
@@ -239,16 +325,3 @@ def test_a_repeat_cancels_nothing_of_what_the_first_has_placed(house: House, des
 
     assert (again.intent_id, again.replayed, again.cancel_intent_id) == (first.intent_id, True, None)
     assert house.rows("select count(*) from changes") == [(0,)]
-
-
-def test_more_open_orders_than_one_request_takes_are_told_and_none_is_left_out(
-    house: House, desk: Desk, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    traded(house, desk, broker)
-    monkeypatch.setattr(squareoff, "places", lambda *_: [new_id() for _ in range(IDS_MAX + 1)])
-
-    with pytest.raises(Malformed) as refused:
-        close(house, desk, SquareOff(all=True, cancel_open=True))
-
-    assert [(fault.pointer, fault.code) for fault in refused.value.faults] == [("/filter", "TOO_MANY")]
-    assert house.rows("select kind, count(*) from intents group by kind") == [("PLACE", 1)]
