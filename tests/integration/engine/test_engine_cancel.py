@@ -562,10 +562,8 @@ def test_lines_that_wait_for_their_turn_look_the_less_often_the_further_back_the
 ) -> None:
     ids = house.accept_many(20, 20)
     works.clear()
-    for _ in range(60):
-        if not house.rows("select 1 from commands where seq = 0 and done_at is null limit 1"):
-            break
-        works.send()
+    unsent = "select 1 from commands where seq = 0 and done_at is null limit 1"
+    eventually(lambda: (works.send(), not house.rows(unsent))[1], 60)
     works.look()
     works.cancel(*ids, policy="FAIL_FAST")
 
