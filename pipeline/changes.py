@@ -23,6 +23,7 @@ from pipeline.chain import change_stage, soft_cancel_stage
 from pipeline.desk import Desk
 from pipeline.failfast import GO, Turn, lines_of
 from pipeline.stage import Policy
+from pipeline.unsent import end_of
 from store import changes, commands, reports
 from store.unit import Unit
 
@@ -229,8 +230,8 @@ def _wake_parents(unit: Unit, claimed: Sequence[Command], held: Mapping[str, Ord
 
 
 def _cancel_unsent(order: Order, placement: Command, change: Change, batch: Batch) -> None:
-    code, reason = change.wanted.get("code", "CANCELLED_UNSENT"), change.wanted.get("reason")
-    changed = {"reason_code": code, "reason": reason or "cancelled before it was sent"}
+    end = end_of(change.wanted)
+    changed = {"reason_code": end.code, "reason": end.text}
     event = advance(order, EventType.CANCELLED, Source.PIPELINE, batch.at, state=OrderState.CANCELLED, changes=changed)
     batch.change(order, event)
     placement.finish("notify", batch.at)

@@ -16,6 +16,7 @@ from domain.verdicts import Proceed, Reject, Verdict, Wait
 from pipeline.batch import Batch
 from pipeline.desk import Desk
 from pipeline.permits import Asked, Permits, permits_at_gate
+from pipeline.unsent import CANCELLED, ends_of
 from store import intents
 from store.unit import Unit
 
@@ -30,10 +31,11 @@ def last_gate(
     key_revoked: bool,
     at: datetime,
     permits: Permits = Permits({}),  # noqa: B008 - nothing is switched off
+    cancelled: Reject = CANCELLED,
 ) -> Verdict:
-    """Proceed, or why not: the order is over with `CANCELLED_UNSENT` or another code, or waits for its broker session."""
+    """Proceed, or why not: the order is over, where its cancel was asked for with what that says, or waits for its broker session."""
     if order.cancel_requested:
-        return Reject("CANCELLED_UNSENT", ("cancelled before it was sent",))
+        return cancelled
     if at >= order.send_before:
         return Reject("EXPIRED_UNSENT", (f"not sent by {order.send_before.isoformat(timespec='seconds')}, its limit",))
     if key_revoked:
@@ -53,7 +55,7 @@ def let_through(
     """Those that the gate lets pass; in the batch, the others end here or wait."""
     revoked, passed = _by_revoked_keys(unit, desk, held), []
     directory, instruments = desk.directory(), desk.instruments()
-    permits = _permits(unit, held, batch.at)
+    ends, permits = ends_of(unit, held.values()), _permits(unit, held, batch.at)
     for command in claimed:
         order = held[command.order_id]
         batch.hold(order)
@@ -63,7 +65,10 @@ def let_through(
             continue
         account, instrument = directory.by_id[order.account_id or ""], instruments[order.instrument]
         key_revoked = order.intent_id in revoked
-        match last_gate(order, account, instrument, key_revoked=key_revoked, at=batch.at, permits=permits):
+        cancelled = ends.get(order.id, CANCELLED)
+        match last_gate(
+            order, account, instrument, key_revoked=key_revoked, at=batch.at, permits=permits, cancelled=cancelled
+        ):
             case Wait(until, why):
                 command.due_at, command.error = until, why
                 batch.commands.append(command)
@@ -96,9 +101,8 @@ def _by_revoked_keys(unit: Unit, desk: Desk, held: Mapping[str, Order]) -> froze
 
 
 def _close(command: Command, order: Order, verdict: Reject, batch: Batch) -> None:
-    is_cancelled = verdict.code == "CANCELLED_UNSENT"
-    event_type = EventType.CANCELLED if is_cancelled else EventType.REJECTED
-    state = OrderState.CANCELLED if is_cancelled else OrderState.REJECTED
+    event_type = EventType.CANCELLED if order.cancel_requested else EventType.REJECTED
+    state = OrderState.CANCELLED if order.cancel_requested else OrderState.REJECTED
     changes = {"reason_code": verdict.code, "reason": verdict.text}
     batch.change(order, advance(order, event_type, Source.PIPELINE, batch.at, state=state, changes=changes))
     command.finish("notify", batch.at)

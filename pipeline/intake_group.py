@@ -30,6 +30,7 @@ from pipeline.clearing import send_on
 from pipeline.desk import Desk
 from pipeline.permits import Permits, look_at_positions, permits_of
 from pipeline.stage import Policy
+from pipeline.unsent import CANCELLED, ends_of
 from store import accounts, attempts
 from store.unit import Unit
 
@@ -142,23 +143,26 @@ class IntakeGroup:
     def decide(self, unit: Unit, claimed: Sequence[Command], held: Mapping[str, Order], batch: Batch) -> None:
         called = [command.order_id for command in claimed if command.fence]
         tried = attempts.brokers_tried(unit, called) if called else {}
+        ends = ends_of(unit, held.values())
         facts = self._judges.gather(held.values(), batch.at, partial(accounts.lock, unit), tried, unit)
         for command in sorted(claimed, key=_age):  # lines of one request fall due together: in their order
             order = held[command.order_id]
             try:
-                self._judge(command, order, facts, batch)
+                self._judge(command, order, facts, ends, batch)
             except Exception as error:  # noqa: BLE001 - one order's failure is its own
                 batch.failures[order.id] = error
                 continue
             batch.commands.append(command)
         batch.counted.extend(facts.totals.values())
 
-    def _judge(self, command: Command, order: Order, facts: Facts, batch: Batch) -> None:
+    def _judge(
+        self, command: Command, order: Order, facts: Facts, ends: Mapping[str, Reject], batch: Batch
+    ) -> None:
         if order.state not in UNSENT:
             command.finish("notify", batch.at)
             return
         if order.cancel_requested:
-            self._end(command, order, OrderState.CANCELLED, Reject("CANCELLED_UNSENT", ("cancelled before it was sent",)), batch)
+            self._end(command, order, OrderState.CANCELLED, ends.get(order.id, CANCELLED), batch)
             return
         if batch.at >= order.send_before:
             why = f"not sent by {order.send_before.isoformat(timespec='seconds')}, its limit"

@@ -61,6 +61,26 @@ def test_a_halt_cancels_open_orders_whatever_comes_of_the_others(
     assert house.states(ids) == ["FILLED", "CANCELLED", "CANCELLED"]
 
 
+@pytest.mark.parametrize("stage", ["intake", "the last gate"])
+def test_whoever_has_an_unsent_order_in_hand_tells_it_halted_as_well(
+    house: House, works: Works, broker: BookedBroker, stage: str
+) -> None:
+    (order_id,) = works.received()
+    if stage != "intake":
+        works.clear()
+    switch(works.desk, Mode.HALTED)
+    aftermath.carry_out(works.desk)
+
+    works.clear()
+    works.send()
+
+    assert end_of(house, order_id) == ("CANCELLED", "HALTED")
+    assert (house.order(order_id).reason or "").endswith("by asha: enough")
+    works.settle()
+    assert house.rows("select result from changes") == [("CANCELLED",)]
+    house.check()
+
+
 def test_a_switch_that_is_resumed_midway_cancels_no_more(
     house: House, works: Works, broker: BookedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
