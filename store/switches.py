@@ -78,13 +78,24 @@ def undone(unit: Unit) -> list[tuple[Switch, dict[str, Any], dict[str, Any]]]:
     return [(_switch(row[:-2]), row[-2], row[-1]) for row in rows]
 
 
-def follow(unit: Unit, switch: Switch, followed: Mapping[str, Any], at: datetime | None) -> bool:
-    """Note what was done of what a change wants, with `at` all of it. False where the switch was changed since."""
-    changed = unit.run(
-        "update switches set followed = %s::json, carried_out_at = %s where scope = %s and subject = %s and version = %s",
-        (dump(followed), at, switch.scope, switch.subject, switch.version),
+def follow(unit: Unit, switch: Switch, followed: dict[str, list[Any]], at: datetime | None) -> bool:
+    """Note what was done of what a change wants, with `at` all of it. False where the switch was changed since.
+
+    What others have noted meanwhile stays, and is in `followed` then as well.
+    """
+    which = (switch.scope, switch.subject, switch.version)
+    rows = unit.rows("select followed from switches where scope = %s and subject = %s and version = %s for update", which)
+    if not rows:
+        return False
+    for step, noted in rows[0][0].items():
+        ids = {one["intentId"] for one in noted} - {None}
+        followed[step] = [*noted, *(one for one in followed.get(step, ()) if one["intentId"] not in ids and one not in noted)]
+    unit.run(
+        "update switches set followed = %s::json, carried_out_at = coalesce(carried_out_at, %s)"
+        " where scope = %s and subject = %s and version = %s",
+        (dump(followed), at, *which),
     )
-    return changed == 1
+    return True
 
 
 def read_all(
