@@ -1,4 +1,7 @@
-"""The clock: one leader among its processes sweeps every second, and begins what is scheduled. It calls no broker itself."""
+"""The clock: one leader among its processes sweeps every second, begins what is scheduled and does what follows switches.
+
+It calls no broker itself. Only the sweep is waited for.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from pathlib import Path
 
 from domain.errors import StoreAway
 from pipeline import logs
+from pipeline.aftermath import carry_out
 from pipeline.beside import Beside
 from pipeline.crash import crash
 from pipeline.desk import Desk, from_env
@@ -43,8 +47,9 @@ def main() -> int:
 
 
 def tick_until(stopping: threading.Event, desk: Desk) -> None:
-    """Each second, while this process is the leader: begin what is scheduled, and sweep."""
+    """Each second, while this process is the leader: begin what is scheduled and what follows switches, and sweep."""
     sweep, firing = Sweep(desk), Firing(desk)
+    aftermath = Beside("aftermath", partial(carry_out, desk))
     leadership = Leadership(desk.store, "clock")
     retention = Beside("retention", partial(forget_old, desk))
     partitions_at = forget_at = 0.0
@@ -53,6 +58,7 @@ def tick_until(stopping: threading.Event, desk: Desk) -> None:
         try:
             if leadership.held():
                 firing.look()
+                aftermath.ask()
                 sweep.run()
                 if started >= forget_at:
                     retention.ask()
@@ -67,6 +73,7 @@ def tick_until(stopping: threading.Event, desk: Desk) -> None:
         stopping.wait(max(0.05, TICK_S - (time.monotonic() - started)))
     firing.close()
     retention.close()
+    aftermath.close()
     leadership.give_up()
     sweep.close()
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -37,31 +38,60 @@ class _TurnedAgain(Exception):
 
 
 def carry_out(desk: Desk) -> int:
-    """What the last changes of switches want done, as far as it can be done now; gives how many are not done yet."""
+    """What the last changes of switches want done, as far as it can be done now; gives how many are not done yet.
+
+    What was not sent is ended first, of all of them. What can't be done of one keeps no other back. Raises StoreAway.
+    """
+    end_unsent(desk)
+    return sum(not _is_done(desk, _carried_out, *one) for one in _undone(desk))
+
+
+def end_unsent(desk: Desk) -> None:
+    """Only the first step of each, which is short however much they want. Raises StoreAway."""
+    for switch, wanted, followed in _undone(desk):
+        if wanted.get("unsent"):
+            _is_done(desk, _unsent_ended, switch, wanted, followed)
+
+
+def _undone(desk: Desk) -> list[tuple[Switch, dict[str, Any], Followed]]:
     with desk.store.unit() as unit:
-        undone = switches.undone(unit)
-    left = 0
-    for switch, wanted, followed in undone:
-        try:
-            left += not _carried_out(desk, switch, wanted, {**followed})
-        except _TurnedAgain:
-            log.info("what followed a switch ends: it was turned again", extra={"scope": switch.scope, "subject": switch.subject})
-        except StoreAway:
-            raise
-        except Exception:
-            left += 1
-            log.exception("what follows a switch isn't done yet", extra={"scope": switch.scope, "subject": switch.subject})
-    return left
+        return switches.undone(unit)
 
 
-def _carried_out(desk: Desk, switch: Switch, wanted: dict[str, bool], followed: Followed) -> bool:
+def _is_done(
+    desk: Desk,
+    work: Callable[[Desk, Switch, dict[str, Any], Followed], bool],
+    switch: Switch,
+    wanted: dict[str, Any],
+    followed: Followed,
+) -> bool:
+    """What the work says; False where it failed, and is tried again. A switch that was turned since has nothing left to do."""
+    told = {"scope": switch.scope, "subject": switch.subject}
+    try:
+        return work(desk, switch, wanted, {**followed})
+    except _TurnedAgain:
+        log.info("what followed a switch ends: it was turned again", extra=told)
+        return True
+    except StoreAway as error:
+        log.warning("what follows a switch isn't done yet: %s", error, extra=told)
+    except Exception:
+        log.exception("what follows a switch isn't done yet", extra=told)
+    return False
+
+
+def _unsent_ended(desk: Desk, switch: Switch, wanted: dict[str, Any], followed: Followed) -> bool:
+    _end_unsent(desk, switch, followed)
+    return True
+
+
+def _carried_out(desk: Desk, switch: Switch, wanted: dict[str, Any], followed: Followed) -> bool:
     """Whether all of it is done."""
     if wanted.get("unsent"):
         _end_unsent(desk, switch, followed)
     if wanted.get("open"):
         _cancel_open(desk, switch, followed)
     if wanted.get("flatten") and "flatten" not in followed:
-        if not _may_flatten(desk, switch):
+        if not _may_flatten(desk, switch, wanted):
             return False
         _flatten(desk, switch, followed)
     return _note(desk, switch, followed, is_last=True)
@@ -102,9 +132,11 @@ def _end_unsent(desk: Desk, switch: Switch, followed: Followed) -> None:
 
 def _cancel_open(desk: Desk, switch: Switch, followed: Followed) -> None:
     """Those whose cancel is kept waiting are among them: a switch's hurries it."""
-    for user_id in _users(desk, switch.key):
+    for user_id in _with_live(desk, switch.key, uncancelled=True):
         for _ in range(ROUNDS_MAX):
-            if not (order_ids := _live(desk, switch.key, user_id, uncancelled=True)):
+            with desk.store.unit() as unit:
+                order_ids = switches.uncancelled(unit, switch.key, user_id, _first_id(desk), limit=IDS_MAX)
+            if not order_ids:
                 break
             _cancel(desk, switch, "open", user_id, order_ids, followed)
 
@@ -134,11 +166,10 @@ def _cancel(
     _note(desk, switch, followed)
 
 
-def _may_flatten(desk: Desk, switch: Switch) -> bool:
+def _may_flatten(desk: Desk, switch: Switch, wanted: dict[str, Any]) -> bool:
     """Whether no order can change the positions any more; after a while they are closed as they are."""
-    if desk.now() - switch.at > CERTAIN_WITHIN:
-        return True
-    return not any(_live(desk, switch.key, user_id, uncancelled=False) for user_id in _users(desk, switch.key))
+    since = datetime.fromisoformat(wanted["since"]) if "since" in wanted else switch.at
+    return desk.now() - since > CERTAIN_WITHIN or not _with_live(desk, switch.key, uncancelled=False)
 
 
 def _flatten(desk: Desk, switch: Switch, followed: Followed) -> None:
@@ -178,11 +209,15 @@ def _users(desk: Desk, key: Key) -> list[str]:
         return switches.users_of(unit, key)
 
 
-def _live(desk: Desk, key: Key, user_id: str, *, uncancelled: bool) -> list[str]:
-    first_id = str(UUID(int=int((desk.now() - LIVE_FOR).timestamp() * 1000) << 80))
+def _with_live(desk: Desk, key: Key, *, uncancelled: bool) -> list[str]:
     with desk.store.unit() as unit:
-        limit = IDS_MAX if uncancelled else 1
-        return switches.live(unit, key, user_id, first_id, uncancelled=uncancelled, limit=limit)
+        users = switches.users_of(unit, key)
+        return switches.users_with_live(unit, key, users, _first_id(desk), uncancelled=uncancelled)
+
+
+def _first_id(desk: Desk) -> str:
+    """The least of an order that may still live: the time comes first in it."""
+    return str(UUID(int=int((desk.now() - LIVE_FOR).timestamp() * 1000) << 80))
 
 
 def _fingerprint(key: str) -> bytes:

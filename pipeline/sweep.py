@@ -10,7 +10,6 @@ from functools import partial
 
 from domain.commands import CommandState
 from domain.errors import StoreAway
-from pipeline.aftermath import carry_out
 from pipeline.batch import Batch
 from pipeline.chain import GROUPS, is_change_stage, queue_of, reconcile_stage, reports_stage
 from pipeline.crash import crash
@@ -55,7 +54,6 @@ class Sweep:
             if state == CommandState.SENDING:
                 self._part(partial(self._expire_leases, stage, now))
         self._part(self._find_dead_workers)
-        self._part(self._carry_out_switches)
         for (stage, state), (oldest, _count) in due.items():
             if state == CommandState.READY and oldest <= overdue:
                 self._part(partial(self._wake, stage, oldest, deep=deep))
@@ -171,10 +169,6 @@ class Sweep:
                 crash("sweep.deaths.before_commit")
             announce(self._desk, batch)
             self._desk.wakeups.wake(stage, deep=True)
-
-    def _carry_out_switches(self) -> None:
-        """Whoever turned a switch does what follows it; this is for those that died, and for what takes a while."""
-        carry_out(self._desk)
 
     def _bury(self) -> None:
         """Publish a dead letter for each newly stuck command: the operators' view of it."""

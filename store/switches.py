@@ -115,10 +115,10 @@ def read_all(
 # Whom a switch is for: its orders, and its users.
 
 _ORDERS = {
-    Scope.ALL: "%s::text is not null",
-    Scope.USER: "o.user_id = %s::uuid",
-    Scope.ACCOUNT: "coalesce(o.account_id, o.wanted_account) = %s",
-    Scope.STRATEGY: "o.user_id::text || ':' || o.strategy = %s",
+    Scope.ALL: "%(subject)s::text is not null",
+    Scope.USER: "o.user_id = %(subject)s::uuid",
+    Scope.ACCOUNT: "coalesce(o.account_id, o.wanted_account) = %(subject)s",
+    Scope.STRATEGY: "o.user_id::text || ':' || o.strategy = %(subject)s",
 }
 
 
@@ -131,8 +131,8 @@ def unsent(unit: Unit, key: Key, *, limit: int) -> list[tuple[str, str]]:
     rows = unit.rows(
         f"select o.user_id, o.id from commands c join orders o on o.id = c.order_id where c.live and {which}"  # noqa: S608
         " union all select o.user_id, o.id from commands c join orders o on o.id = c.order_id"
-        f" where not c.live and c.done_at is null and {which} order by 1, 2 limit %s",
-        (key.subject, key.subject, limit),
+        f" where not c.live and c.done_at is null and {which} order by 1, 2 limit %(limit)s",
+        {"subject": key.subject, "limit": limit},
     )
     return [(user_id, order_id) for user_id, order_id in rows]
 
@@ -148,21 +148,42 @@ _KEPT_WAITING = """
 """
 
 
-def live(unit: Unit, key: Key, user_id: str, first_id: str, *, uncancelled: bool, limit: int) -> list[str]:
-    """The user's live orders from that id on, no slices, but for what closes positions.
+def uncancelled(unit: Unit, key: Key, user_id: str, first_id: str, *, limit: int) -> list[str]:
+    """The user's live orders from that id on that nobody cancels, or whose cancel is kept waiting; no slices, nothing that closes positions."""
+    sql = f"select o.id from orders o where {_live(key)} and {_KEPT_WAITING} order by o.id limit %(limit)s"  # noqa: S608
+    asked = {"user": user_id, "first": first_id, "subject": key.subject, "limit": limit}
+    return [row[0] for row in unit.rows(sql, asked)]
 
-    All of them; or those that nobody cancels, or whose cancel is kept waiting.
+
+_BUSY = """
+select user_id from accounts where open_orders > 0
+union select o.user_id from commands c join orders o on o.id = c.order_id where c.live and c.seq = 0
+union select o.user_id from commands c join orders o on o.id = c.order_id where not c.live and c.done_at is null and c.seq = 0
+"""
+
+
+def users_with_live(
+    unit: Unit, key: Key, user_ids: Sequence[str], first_id: str, *, uncancelled: bool
+) -> list[str]:
+    """Those of the users who have live orders from that id on, all of them or those that are still to be cancelled.
+
+    Only of users whose accounts count open orders, or who have something in the stages, the orders are looked at.
     """
-    return [
-        row[0]
-        for row in unit.rows(
-            "select o.id from orders o where o.user_id = %s and o.id >= %s::uuid and o.parent_id is null"  # noqa: S608
-            f" and o.state not in ('FILLED', 'CANCELLED', 'REJECTED', 'EXPIRED') and (not %s or {_KEPT_WAITING})"
-            f" and {_ORDERS[key.scope]} and not exists (select from intents i where i.id = o.intent_id and i.closing)"
-            " order by o.id limit %s",
-            (user_id, first_id, uncancelled, key.subject, limit),
-        )
-    ]
+    rows = unit.rows(
+        f"with busy as materialized ({_BUSY}) select b.user_id from busy b where b.user_id = any(%(users)s::uuid[])"  # noqa: S608
+        f" and exists (select from orders o where {_live(key, 'b.user_id')} and (not %(uncancelled)s or {_KEPT_WAITING}))"
+        " order by 1",
+        {"users": array(user_ids), "first": first_id, "subject": key.subject, "uncancelled": uncancelled},
+    )
+    return [row[0] for row in rows]
+
+
+def _live(key: Key, user: str = "%(user)s") -> str:
+    return (
+        f"o.user_id = {user} and o.id >= %(first)s::uuid and o.parent_id is null"
+        " and o.state not in ('FILLED', 'CANCELLED', 'REJECTED', 'EXPIRED')"
+        f" and {_ORDERS[key.scope]} and not exists (select from intents i where i.id = o.intent_id and i.closing)"
+    )
 
 
 def users_of(unit: Unit, key: Key) -> list[str]:

@@ -12,7 +12,7 @@ from house import BROKER, FakeBroker, House, change_engine, eventually, outcome_
 from domain.cancels import CancelAcceptance, CancelRequest, CancelSubmission
 from domain.commands import CommandKind
 from domain.modifies import ModifyAcceptance, ModifyRequest, ModifySubmission
-from pipeline import modifying, sweep
+from pipeline import aftermath, modifying, sweep
 from pipeline.books import BookReader
 from pipeline.cancelling import accept
 from pipeline.chain import GROUPS, INTAKE
@@ -100,6 +100,7 @@ class Office:
         return self.scene()
 
     def round(self) -> None:
+        aftermath.carry_out(self.desk)
         self.sweep.run()
         while self.calls.asked:
             asked, self.calls.asked = self.calls.asked, {}

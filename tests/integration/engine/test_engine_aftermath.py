@@ -9,11 +9,13 @@ from house import BookedBroker, House
 from switch_room import ASHA, end_of, hold, switch
 from works import Works
 
-from domain.cancels import FAIL_FAST_MAX
-from domain.switches import Mode
+from domain.cancels import FAIL_FAST_MAX, CancelSubmission
+from domain.errors import StoreAway
+from domain.switches import Key, Mode, Scope
 from pipeline import aftermath, cancelling, squareoff
+from pipeline.desk import Desk
 from pipeline.switches import show
-from store import settings
+from store import settings, switches
 
 
 @pytest.fixture
@@ -109,13 +111,14 @@ def test_a_switch_that_is_resumed_before_its_turn_comes_does_nothing(
 ) -> None:
     works.received()
     switch(works.desk, Mode.HALTED)
-    carried_out = aftermath._carried_out
+    undone = aftermath._undone
 
-    def resumed_before(*given: Any) -> bool:
+    def resumed_since(desk: Desk) -> Any:
+        found = undone(desk)
         switch(works.desk, Mode.ACTIVE)
-        return carried_out(*given)
+        return found
 
-    monkeypatch.setattr(aftermath, "_carried_out", resumed_before)
+    monkeypatch.setattr(aftermath, "_undone", resumed_since)
 
     assert aftermath.carry_out(works.desk) == 0
     assert house.rows("select count(*) from orders where cancel_requested") == [(0,)]
@@ -139,3 +142,91 @@ def test_a_switch_that_is_resumed_midway_closes_no_more_positions(
     aftermath.carry_out(works.desk)
 
     assert closed == [house.user_id]
+
+
+def test_what_one_switch_can_not_have_done_keeps_no_other_back(
+    house: House, works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (held_up,) = works.received(account="FK0001")
+    (other,) = works.received(account="FK0002")
+    switch(works.desk, Mode.HALTED, Scope.ACCOUNT, "FK0001")
+    switch(works.desk, Mode.HALTED, Scope.ACCOUNT, "FK0002")
+    accept = cancelling.accept
+
+    def busy(desk: Desk, submission: CancelSubmission) -> Any:
+        if submission.request.order_ids == (held_up,):
+            raise StoreAway("the database is busy")
+        return accept(desk, submission)
+
+    monkeypatch.setattr(cancelling, "accept", busy)
+
+    assert aftermath.carry_out(works.desk) == 1
+    assert house.rows("select id from orders where cancel_requested") == [(other,)]
+    monkeypatch.undo()
+    assert aftermath.carry_out(works.desk) == 0
+
+
+def test_what_was_not_sent_is_ended_before_anything_open_is_cancelled(
+    house: House, works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works.place(account="FK0001")
+    works.received(account="FK0002")
+    switch(works.desk, Mode.REDUCING, Scope.ACCOUNT, "FK0001", cancel_open=True)
+    switch(works.desk, Mode.HALTED, Scope.ACCOUNT, "FK0002")
+    steps: list[str] = []
+    accept = cancelling.accept
+
+    def noted(desk: Desk, submission: CancelSubmission) -> Any:
+        steps.append(submission.idempotency_key.split()[3])
+        return accept(desk, submission)
+
+    monkeypatch.setattr(cancelling, "accept", noted)
+
+    assert aftermath.carry_out(works.desk) == 0
+    assert steps == ["unsent", "open"]
+
+
+def test_whoever_carries_out_beside_another_loses_nothing_of_what_that_has_noted(house: House, works: Works) -> None:
+    works.received()
+    switch(works.desk, Mode.HALTED)
+    with house.store.unit() as unit:
+        ((turned, _, _),) = switches.undone(unit)
+    mine: dict[str, list[Any]] = {"unsent": [{"intentId": "a", "matched": 3}]}
+    others: dict[str, list[Any]] = {"unsent": [{"intentId": "b", "matched": 4}], "open": [{"intentId": "c", "matched": 5}]}
+
+    with house.store.unit() as unit:
+        assert switches.follow(unit, turned, mine, None)
+    with house.store.unit() as unit:
+        assert switches.follow(unit, turned, others, works.desk.now())
+    with house.store.unit() as unit:
+        assert switches.follow(unit, turned, mine, None)
+
+    (document,) = show(works.desk, ASHA)
+    assert document["followed"] == {**others, "flatten": []}
+    assert [one["intentId"] for one in mine["unsent"]] == ["a", "b"]
+    assert document["carriedOutAt"] is not None
+
+
+@pytest.mark.parametrize(
+    ("scope", "subject"),
+    [(Scope.ALL, "all"), (Scope.USER, "{user}"), (Scope.ACCOUNT, "FK0001"), (Scope.STRATEGY, "{user}:momentum")],
+)
+def test_users_with_live_orders_are_those_who_have_one(house: House, works: Works, scope: Scope, subject: str) -> None:
+    key = Key(scope, subject.format(user=house.user_id))
+
+    def found(*, uncancelled: bool) -> list[str]:
+        with house.store.unit() as unit:
+            users = switches.users_of(unit, key)
+            return switches.users_with_live(unit, key, users, aftermath._first_id(works.desk), uncancelled=uncancelled)
+
+    assert found(uncancelled=False) == []
+    (order_id,) = works.received(account="FK0001", strategy="momentum")
+    assert found(uncancelled=False) == [house.user_id], "not judged yet"
+    works.clear()
+    works.send()
+    works.look()
+    assert (found(uncancelled=False), found(uncancelled=True)) == ([house.user_id], [house.user_id])
+    works.cancel(order_id)
+    assert (found(uncancelled=False), found(uncancelled=True)) == ([house.user_id], [])
+    works.settle()
+    assert found(uncancelled=False) == []

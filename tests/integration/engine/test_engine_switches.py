@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
-from house import BookedBroker, FakeBroker, House
+from house import BookedBroker, FakeBroker, House, eventually
 from switch_room import ASHA, end_of, hold, switch
 from works import Works
 
@@ -11,8 +14,11 @@ from domain.lifecycle import OrderState
 from domain.outcomes import Accepted, NotSent
 from domain.switches import Mode, Scope
 from domain.verdicts import Reject
+from ops import clock
 from pipeline import aftermath
+from pipeline.desk import Desk
 from pipeline.preview import preview
+from pipeline.sweep import Sweep
 from pipeline.switches import show
 
 
@@ -148,18 +154,35 @@ def test_what_comes_back_unsent_is_not_sent_again(house: House) -> None:
     house.check()
 
 
-def test_the_sweep_carries_out_what_nobody_has(house: House, works: Works) -> None:
-    from pipeline.sweep import Sweep
-
+def test_the_clock_carries_out_what_nobody_has_and_its_sweep_waits_for_none_of_it(
+    house: House, works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (order_id,) = works.received()
     switch(works.desk, Mode.HALTED)
-    sweep = Sweep(works.desk)
+    stopping, go_on = threading.Event(), threading.Event()
+    sweeps: list[float] = []
+    carry_out = clock.carry_out
 
-    sweep.run()
+    def slowly(desk: Desk) -> int:
+        assert go_on.wait(10)
+        return carry_out(desk)
+
+    monkeypatch.setattr(clock, "TICK_S", 0.05)
+    monkeypatch.setattr(clock, "carry_out", slowly)
+    monkeypatch.setattr(Sweep, "run", lambda self: sweeps.append(time.monotonic()))
+    ticking = threading.Thread(target=clock.tick_until, args=(stopping, works.desk))
+    ticking.start()
+    try:
+        eventually(lambda: len(sweeps) > 3)
+        go_on.set()
+        eventually(lambda: house.rows("select 1 from orders where cancel_requested"))
+    finally:
+        go_on.set()
+        stopping.set()
+        ticking.join(10)
     works.judge()
 
     assert end_of(house, order_id) == ("CANCELLED", "HALTED")
-    sweep.close()
 
 
 def test_what_was_done_and_not_noted_is_not_done_again(

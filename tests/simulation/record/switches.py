@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from domain.switches import Key, Switch
 
@@ -13,8 +12,3 @@ from .unit import Unit
 def in_force(unit: Unit, keys: Collection[Key]) -> dict[Key, Switch]:
     unit.statement()
     return {}
-
-
-def undone(unit: Unit) -> list[tuple[Switch, dict[str, Any], dict[str, Any]]]:
-    unit.statement()
-    return []
