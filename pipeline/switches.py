@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from domain.errors import NotAllowed, NotFound, StaleDocument
+from domain.errors import Fault, Malformed, NotAllowed, NotFound, StaleDocument
 from domain.switches import ALL, EVERYTHING, Key, Mode, Scope, Switch, is_stricter, strategy_subject
 from pipeline.accepting import with_tries
 from pipeline.crash import crash
@@ -54,6 +54,12 @@ class Turn:
     version: int | None = None
 
 
+    def check(self) -> None:
+        """Raises Malformed: whoever lets everything through wants nothing cancelled or closed."""
+        said = (("/cancelOpen", self.cancel_open), ("/flatten", self.flatten))
+        if self.mode is Mode.ACTIVE and (wrong := [pointer for pointer, is_said in said if is_said]):
+            raise Malformed(tuple(Fault(pointer, "BAD_VALUE", "belongs to REDUCING and HALTED") for pointer in wrong))
+
 def turn(desk: Desk, scope: Scope, subject: str, asked: Turn, by: By) -> dict[str, Any]:
     """Turn a switch; its document, or the one of before where the request's key was used already.
 
@@ -61,11 +67,13 @@ def turn(desk: Desk, scope: Scope, subject: str, asked: Turn, by: By) -> dict[st
         NotFound: there is no such user or account, or it is another's.
         NotAllowed: a trader may not halt everything, nor loosen what an operator has set.
         StaleDocument: it was turned since.
+        Malformed: it wants something cancelled or closed, and everything let through.
         KeyReused, StoreAway.
     """
     busy = "a process that sends holds on to what the switches were; try again"
     return with_tries(lambda: _written(desk, scope, subject, asked, by), tries=TRIES, busy=busy)
 
+    asked.check()
 
 def _written(desk: Desk, scope: Scope, subject: str, asked: Turn, by: By) -> dict[str, Any]:
     with desk.store.unit() as unit:

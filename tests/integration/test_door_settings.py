@@ -315,6 +315,8 @@ def test_what_an_operator_has_halted_a_trader_may_not_resume(trader: httpx2.Clie
         ({"mode": "halted", "reason": "x"}, "/mode"),
         ({"mode": "HALTED", "reason": "x", "cancelOpen": 1}, "/cancelOpen"),
         ({"mode": "HALTED", "reason": "x", "other": 1}, "/other"),
+        ({"mode": "ACTIVE", "reason": "x", "cancelOpen": True}, "/cancelOpen"),
+        ({"mode": "ACTIVE", "reason": "x", "flatten": True}, "/flatten"),
         ({"reason": "x"}, "/mode"),
     ],
 )
