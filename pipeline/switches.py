@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ from store.acts import Once
 from store.unit import Unit
 
 ME = "me"
+WISHES = ("unsent", "open", "flatten")
 TRIES = 3  # the lock is had as soon as those who send now are done: within milliseconds, unless one hangs
 _ACTIONS = {Mode.ACTIVE: "switch.resume", Mode.REDUCING: "switch.reduce", Mode.HALTED: "switch.halt"}
 _STRATEGY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-]{0,63}")
@@ -53,27 +54,29 @@ class Turn:
     flatten: bool = False
     version: int | None = None
 
-
     def check(self) -> None:
         """Raises Malformed: whoever lets everything through wants nothing cancelled or closed."""
         said = (("/cancelOpen", self.cancel_open), ("/flatten", self.flatten))
         if self.mode is Mode.ACTIVE and (wrong := [pointer for pointer, is_said in said if is_said]):
             raise Malformed(tuple(Fault(pointer, "BAD_VALUE", "belongs to REDUCING and HALTED") for pointer in wrong))
 
+
 def turn(desk: Desk, scope: Scope, subject: str, asked: Turn, by: By) -> dict[str, Any]:
     """Turn a switch; its document, or the one of before where the request's key was used already.
 
+    Wishes of the turn before that aren't carried out yet go on, unless this one lets more through.
+
     Raises:
+        Malformed: it wants something cancelled or closed, and everything let through.
         NotFound: there is no such user or account, or it is another's.
         NotAllowed: a trader may not halt everything, nor loosen what an operator has set.
         StaleDocument: it was turned since.
-        Malformed: it wants something cancelled or closed, and everything let through.
         KeyReused, StoreAway.
     """
+    asked.check()
     busy = "a process that sends holds on to what the switches were; try again"
     return with_tries(lambda: _written(desk, scope, subject, asked, by), tries=TRIES, busy=busy)
 
-    asked.check()
 
 def _written(desk: Desk, scope: Scope, subject: str, asked: Turn, by: By) -> dict[str, Any]:
     with desk.store.unit() as unit:
@@ -92,44 +95,65 @@ def _turned(unit: Unit, at: datetime, scope: Scope, subject: str, asked: Turn, b
     found = before.version if before is not None else 0
     if asked.version is not None and asked.version != found:
         raise StaleDocument(f"the switch {key.scope}/{key.subject}", expected=asked.version, found=found)
-    held = before is not None and before.by_operator and before.mode is not Mode.ACTIVE
-    if before is not None and held and not by.is_operator and is_stricter(before.mode, asked.mode):
-        raise NotAllowed(f"{before.by} has set it {before.mode}: an operator may loosen that, a trader may not")
-    switch = Switch(
-        scope=key.scope,
-        subject=key.subject,
-        mode=asked.mode,
-        version=found + 1,
-        reason=asked.reason,
-        by=by.name,
-        by_operator=by.is_operator or held,
-        at=at,
-    )
-    wanted = wishes(asked)
-    switches.write(unit, switch, wanted)
-    told = document(switch, wanted, {}, None if any(wanted.values()) else at)
+    switch = _after(before, key, asked, by, at)
+    own = wishes(asked, at)
+    earlier = switches.unfinished(unit, key) if before is not None and not is_stricter(before.mode, asked.mode) else None
+    wanted, followed = (own, {}) if earlier is None else (joined(own, earlier[0]), earlier[1])
+    switches.write(unit, switch, wanted, followed)
+    told = document(switch, wanted, followed, None if any(wanted.values()) else at)
     detail = {
         "from": before.mode if before is not None else Mode.ACTIVE,
         "to": switch.mode,
         "version": switch.version,
-        "reason": switch.reason,
+        "reason": asked.reason,
         "via": by.via,
-        "cancelOpen": wanted["open"],
-        "flatten": wanted["flatten"],
+        "cancelOpen": own["open"],
+        "flatten": own["flatten"],
     }
+    if goes_on := [wish for wish in WISHES if wanted[wish] and not own[wish]]:
+        detail["goesOn"] = goes_on
     audit.write(unit, at, by.name, _ACTIONS[switch.mode], f"{switch.scope}/{switch.subject}", detail)
     if by.once is not None:
         acts.keep(unit, by.once, told)
     return told
 
 
-def wishes(asked: Turn) -> dict[str, bool]:
-    """What follows. What is open has to be gone before positions can be closed for good."""
-    return {
+def _after(before: Switch | None, key: Key, asked: Turn, by: By, at: datetime) -> Switch:
+    """The switch as it is then. What an operator has set keeps the operator's words where a trader says the same again."""
+    switch = Switch(
+        scope=key.scope,
+        subject=key.subject,
+        mode=asked.mode,
+        version=before.version + 1 if before is not None else 1,
+        reason=asked.reason,
+        by=by.name,
+        by_operator=by.is_operator,
+        at=at,
+    )
+    if before is None or by.is_operator or not before.by_operator or before.mode is Mode.ACTIVE:
+        return switch
+    if is_stricter(before.mode, asked.mode):
+        raise NotAllowed(f"{before.by} has set it {before.mode}: an operator may loosen that, a trader may not")
+    if before.mode is asked.mode:
+        switch = replace(switch, reason=before.reason, by=before.by)
+    return replace(switch, by_operator=True)
+
+
+def wishes(asked: Turn, at: datetime) -> dict[str, Any]:
+    """What follows. What is open has to be gone before positions can be closed for good: `since` when these are to be."""
+    wanted: dict[str, Any] = {
         "unsent": asked.mode is Mode.HALTED,
         "open": asked.cancel_open or asked.flatten,
         "flatten": asked.flatten,
     }
+    return {**wanted, "since": at.isoformat()} if asked.flatten else wanted
+
+
+def joined(own: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """The wishes of a turn with those that the one before has left undone; whoever wanted it first has waited already."""
+    wanted: dict[str, Any] = {wish: bool(own.get(wish) or earlier.get(wish)) for wish in WISHES}
+    since = earlier.get("since") or own.get("since")
+    return {**wanted, "since": since} if since else wanted
 
 
 def key_of(unit: Unit, scope: Scope, subject: str, by: By) -> Key:

@@ -46,15 +46,24 @@ def get(unit: Unit, key: Key) -> Switch | None:
     return _switch(rows[0]) if rows else None
 
 
-def write(unit: Unit, switch: Switch, wanted: Mapping[str, bool]) -> None:
-    """Write a switch down; `wanted` is what follows its change, and is not carried out yet."""
+def unfinished(unit: Unit, key: Key) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """What its last change wants done, and what was done of that; None where all of it was."""
+    rows = unit.rows(
+        "select wanted, followed from switches where scope = %s and subject = %s and carried_out_at is null for update",
+        (key.scope, key.subject),
+    )
+    return rows[0] if rows else None
+
+
+def write(unit: Unit, switch: Switch, wanted: Mapping[str, Any], followed: Mapping[str, Any]) -> None:
+    """Write a switch down; `wanted` is what follows its change, and is not carried out yet, but for what is `followed`."""
     carried_out_at = None if any(wanted.values()) else switch.at
     unit.run(
-        f"insert into switches ({_COLUMNS}, wanted, carried_out_at)"  # noqa: S608
-        " values (%s, %s, %s, %s, %s, %s, %s, %s, %s::json, %s)"
+        f"insert into switches ({_COLUMNS}, wanted, followed, carried_out_at)"  # noqa: S608
+        " values (%s, %s, %s, %s, %s, %s, %s, %s, %s::json, %s::json, %s)"
         " on conflict (scope, subject) do update set mode = excluded.mode, version = excluded.version,"
         " reason = excluded.reason, by = excluded.by, by_operator = excluded.by_operator, at = excluded.at,"
-        " wanted = excluded.wanted, followed = '{}', carried_out_at = excluded.carried_out_at",
+        " wanted = excluded.wanted, followed = excluded.followed, carried_out_at = excluded.carried_out_at",
         (
             switch.scope,
             switch.subject,
@@ -65,6 +74,7 @@ def write(unit: Unit, switch: Switch, wanted: Mapping[str, bool]) -> None:
             switch.by_operator,
             switch.at,
             dump(wanted),
+            dump(followed),
             carried_out_at,
         ),
     )

@@ -23,7 +23,7 @@ def trader(house: House) -> By:
 def switch(
     desk: Desk, mode: Mode, scope: Scope = Scope.ALL, subject: str = "all", *, by: By = ASHA, **asked: Any
 ) -> dict[str, Any]:
-    return turn(desk, scope, subject, Turn(mode=mode, reason="enough", **asked), by)
+    return turn(desk, scope, subject, Turn(mode=mode, **{"reason": "enough", **asked}), by)
 
 
 def end_of(house: House, order_id: str) -> tuple[str, str | None]:
