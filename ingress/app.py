@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from itertools import groupby
 from pathlib import Path
@@ -91,7 +92,8 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 CANCELLERS = 4  # threads that accept cancels, and connections for them
 CHANGERS = 4  # threads that accept modifies, schedules and square-offs
-SWITCHERS = 3  # threads that turn switches, carry out what follows, and change settings
+SWITCHERS = 3  # threads that turn switches and change settings, and connections for them
+NOTERS = 2  # threads that write down who has read what
 TRIALS = 2  # threads that try requests out
 SIGNALLERS = 2  # threads that look whose a signal's secret is, and connections for them
 SIGNALS_WAITING = 200  # for these: anybody may send some, and each takes about a millisecond
@@ -189,6 +191,8 @@ def door_of(desk: Desk) -> Door:
     from ingress.throttle import Throttle
     from ingress.waiters import Waiters
     from pipeline.admission import Admission
+    from pipeline.aftermath import carry_out, end_unsent
+    from pipeline.beside import Beside
     from pipeline.intake import Intake
     from pipeline.postbacks import hear
     from readmodel.reader import Reader
@@ -218,7 +222,15 @@ def door_of(desk: Desk) -> Door:
     cancel_store = Store(environment.database_url, name="web-cancels", size=CANCELLERS)
     cancellers = Operators(replace(desk, store=cancel_store), threads=CANCELLERS, name="cancel")
     changers = Operators(desk, threads=CHANGERS, name="change", waiting_max=CHANGERS * WAITING_PER_THREAD)
-    switchers = Operators(desk, threads=SWITCHERS, name="switch")
+    switch_store = Store(environment.database_url, name="web-switches", size=SWITCHERS)
+    switchers = Operators(replace(desk, store=switch_store), threads=SWITCHERS, name="switch")
+    noters = Operators(desk, threads=NOTERS, name="note")
+    # What was not sent is ended though what an earlier switch wants is still under way.
+    following = (Beside("unsent", partial(end_unsent, desk)), Beside("aftermath", partial(carry_out, desk)))
+
+    def follow() -> None:
+        for beside in following:
+            beside.ask()
 
     def read_settings() -> Settings:
         with store.unit() as unit:
@@ -236,6 +248,10 @@ def door_of(desk: Desk) -> Door:
         cancellers.close()
         changers.close()
         switchers.close()
+        noters.close()
+        for beside in following:
+            beside.close()
+        switch_store.close()
         key_reader.close()
         cancel_store.close()
         admission.stop()
@@ -267,6 +283,8 @@ def door_of(desk: Desk) -> Door:
         cancellers=cancellers,
         changers=changers,
         switchers=switchers,
+        noters=noters,
+        follow=follow,
         release=close,
         version={"version": metadata.version("order-coordinator"), "revision": os.environ.get("REVISION", "")},
     )

@@ -65,6 +65,8 @@ class Door:
     cancellers: Operators | None = None  # for cancels: they wait for nobody else's work
     changers: Operators | None = None  # for modifies, schedules, square-offs, signal strategies, and what a cancel would reach
     switchers: Operators | None = None  # for switches and settings: they wait for nobody else's work
+    follow: Callable[[], None] = lambda: None  # begins what follows turned switches, beside the caller
+    noters: Operators | None = None  # for writing down who has read what
     trials: Operators | None = None  # for trying requests out
     signallers: Operators | None = None  # for what comes without a key: it waits for nobody else's work, nor others for it
     version: Mapping[str, str] = field(default_factory=dict)

@@ -72,7 +72,7 @@ async def _note_read(door: Door, operation: Operation, call: Call) -> None:
     from pipeline import reads
 
     key, path = call.key, storable(call.request.relative_uri[:500])
-    await there(door.switchers).run(lambda desk: reads.note(desk, key.name, operation.name, path, f"key {key.id}"))
+    await there(door.noters).run(lambda desk: reads.note(desk, key.name, operation.name, path, f"key {key.id}"))
 
 
 async def _let_in(door: Door, operation: Operation, request: Request) -> ApiKey:

@@ -103,7 +103,7 @@ async def turn_switch(door: Door, call: Call) -> Reply:
     From the answer on nothing that it forbids begins to be sent. A halt ends what was not sent yet as well. A trader turns its
     own user, accounts and strategies, and may not loosen what an operator has set; operators and admins turn everything.
     """
-    from pipeline import aftermath, switches
+    from pipeline import switches
 
     scope, subject = _scope(call.path["scope"]), storable(call.path["subject"])
     version = version_wanted(call.request)
@@ -118,7 +118,7 @@ async def turn_switch(door: Door, call: Call) -> Reply:
         version=version,
     )
     told = await there(door.switchers).run(lambda desk: switches.turn(desk, scope, subject, asked, _by(call, once)))
-    there(door.switchers).afterwards(aftermath.carry_out)
+    door.follow()
     is_replayed = told.pop("replayed", False)
     headers = {"ETag": f'"{told["version"]}"', **(REPLAYED if is_replayed else {})}
     return Reply(200, orjson.dumps(told), headers)
