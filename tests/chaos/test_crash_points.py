@@ -301,6 +301,7 @@ class Scene:
     needs_queue: bool = False
     sends: bool = True  # whether an order comes of it
     leaves: str = "open"  # the order, in its broker's book
+    closes: int = 0  # units of a position, by all orders together
 
 
 def scene_of(point: str) -> Scene:
@@ -371,9 +372,9 @@ SCENES: dict[str, Scene] = {
     "schedules.accept.": Scene(nothing, "schedule", sends=False),
     "schedules.remove.": Scene(scheduled, "unschedule", sends=False),
     "schedules.": Scene(scheduled, "begin schedules", "due", sends=False),
-    "squareoff.": Scene(with_a_position, "square off"),
+    "squareoff.": Scene(with_a_position, "square off", closes=5),
     "switches.": Scene(accepted, "switch"),
-    "aftermath.flattened": Scene(nothing, "flatten", sends=False),
+    "aftermath.flattened": Scene(with_a_position, "flatten", closes=5),
     "aftermath.": Scene(at_rest, "halt", leaves="cancelled"),
     "settings.": Scene(accepted, "set"),
     "reads.": Scene(accepted, "note a read"),
@@ -389,9 +390,12 @@ def test_a_death_at(point: str, office: Office, mortal: Mortal, cleaner: psycopg
 
     assert mortal(scene.act, scene.stage, point) == signal.SIGKILL
     assert mortal(scene.act, scene.stage) == 0
+    assert office.house.rows("select coalesce(sum(quantity), 0) from orders where side = 'SELL'") == [(scene.closes,)]
 
     clear_away(office, point, cleaner)
-    seen = office.settle()
+    office.settle()
+    cleaner.execute("with bought as (delete from orders where broker_tag = 'BOUGHT') delete from trades where trade_id = 't1'")
+    seen = office.scene()
     assert find_violations(seen) == []
     assert not seen.busy
     assert [row["state"] for row in seen.book] == [scene.leaves] * len(seen.orders)
@@ -431,7 +435,6 @@ def test_a_death_of_a_modify_at(point: str, office: Office, mortal: Mortal) -> N
 def clear_away(office: Office, point: str, cleaner: psycopg.Connection) -> None:
     """What the scene itself put there, and what an operator does."""
     cleaner.execute("delete from reports where body::text = '{}'")
-    cleaner.execute("with bought as (delete from orders where broker_tag = 'BOUGHT') delete from trades where trade_id = 't1'")
     del office.truth.taken[len(office.house.rows("select 1 from orders where broker_tag = any(%s)", _tags(office))) :]
     office.house.run("update accounts set session = 'ALIVE'")
     office.house.run(
