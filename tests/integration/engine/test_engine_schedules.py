@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,6 +23,7 @@ from pipeline.firing import Firing
 from pipeline.squareoff import Asked
 from store import schedules as schedule_rows
 from store import settings
+from store.unit import Unit
 
 MONDAY = datetime(2026, 11, 30, 6, 0, tzinfo=UTC)  # 11:30 in India, on a trading day
 
@@ -225,7 +227,9 @@ def dies_after(monkeypatch: pytest.MonkeyPatch, accept: Callable[..., Any]) -> N
     monkeypatch.setattr(cancelling, "accept", accept_and_die)
 
 
-def test_a_user_may_have_so_many_to_come_and_is_told_how_many(house: House, desk: Desk) -> None:
+def test_a_user_may_have_so_many_to_come_and_is_told_how_many(
+    house: House, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with house.store.unit() as unit:
         settings.change(unit, "schedules_max", 3, by="me")
     desk.forget()
@@ -233,12 +237,23 @@ def test_a_user_may_have_so_many_to_come_and_is_told_how_many(house: House, desk
     squareoff.accept(desk, asked(house), SquareOff(all=True, cancel_open=True))  # what that leaves to be done isn't counted
     first, second = (schedule(house, desk)["scheduleId"] for _ in range(2))
 
-    with ThreadPoolExecutor(8) as pool:
-        came = [task.exception() for task in [pool.submit(schedule, house, desk) for _ in range(8)]]
+    count, both_have_counted = schedule_rows.count_live, threading.Barrier(2)
+
+    def count_together(unit: Unit, user_id: str) -> int:
+        counted = count(unit, user_id)
+        with suppress(threading.BrokenBarrierError):  # the other one counts when this one has written its own down
+            both_have_counted.wait(0.5)
+        return counted
+
+    monkeypatch.setattr(schedule_rows, "count_live", count_together)
+    with ThreadPoolExecutor(2) as pool:
+        came = [task.exception() for task in [pool.submit(schedule, house, desk) for _ in range(2)]]
+    monkeypatch.undo()
 
     refused = [error for error in came if error is not None]
-    assert len(refused) == 7
-    assert all(isinstance(error, Malformed) and error.faults[0].code == "TOO_MANY" for error in refused)
+    assert len(refused) == 1
+    assert isinstance(refused[0], Malformed)
+    assert refused[0].faults[0].code == "TOO_MANY"
     assert "/at: 3 of your schedules are to come" in str(refused[0])
     assert house.rows("select count(*) from acts where answer is not null") == [(4,)]
     schedules.remove(desk, asked(house), first)
