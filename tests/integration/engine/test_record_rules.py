@@ -11,6 +11,8 @@ from itertools import count
 
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
 from house import House, intake_engine, utc_now
 from psycopg import sql
 from shared_services import SharedServices
@@ -20,7 +22,7 @@ from domain.ids import new_id
 from domain.settings import Settings
 from ops.services.postgres import create_database
 from store import audit, settings
-from store.migrate import engine_for, newest, revision, upgrade
+from store.migrate import MIGRATIONS, engine_for, newest, revision, upgrade
 from store.tables import metadata
 from store.unit import text_array
 
@@ -109,6 +111,38 @@ def test_a_migration_that_fails_leaves_no_lock_behind(services: SharedServices, 
         ).fetchone()  # of this database: the other worker's migrations are not meant
         assert locks == (0,)
         assert connection.execute("select to_regclass('orders')").fetchone() == (None,)
+
+
+def test_the_acts_of_before_hold_their_keys_from_the_migration_on(services: SharedServices, empty_database: str) -> None:
+    url = services.database_url("owner", empty_database)
+    _upgrade_to(url, "0013")
+    user, other, place, change = new_id(), new_id(), "a-key-of-a-place-0", "a-key-of-a-change-"
+    with psycopg.connect(url) as connection:
+        for owner, key in ((user, place), (user, change), (other, change)):
+            connection.execute("insert into acts (user_id, idempotency_key, fingerprint, at) values (%s, %s, 'f', now())", (owner, key))
+        connection.execute(
+            "insert into intents (id, user_id, key_id, kind, idempotency_key, fingerprint, order_ids, accepted_at, window_until)"
+            " values (%s, %s, %s, 'PLACE', %s, 'f', '{}', now(), now())",
+            (new_id(), user, user, place),
+        )  # as a square-off has both
+
+    upgrade(url)
+
+    with psycopg.connect(url) as connection:
+        held = connection.execute("select user_id::text, idempotency_key, kind from intents order by kind, user_id").fetchall()
+    assert set(held) == {(user, place, "PLACE"), (user, change, "ACT"), (other, change, "ACT")}
+
+
+def _upgrade_to(url: str, target: str) -> None:
+    engine, config = engine_for(url), Config()
+    try:
+        with engine.connect() as connection:
+            config.set_main_option("script_location", str(MIGRATIONS))
+            config.attributes.update(connection=connection, app_role="app")
+            command.upgrade(config, target)
+            connection.commit()
+    finally:
+        engine.dispose()
 
 
 @pytest.mark.parametrize("zone", ["Asia/Kolkata", "America/New_York", "Pacific/Kiritimati"])
