@@ -401,14 +401,16 @@ def test_a_flood_of_modifies_is_turned_away_and_cancels_are_let_in(door, ada, re
             assert time.monotonic() < eventual
         answer = ada.post(CANCEL, json={"orderIds": [first]}, headers=a_key())
         holder.rollback()
-        refused = [told for told in (modified.result(30) for modified in modifies) if told.status_code == 503]
+        told = [modified.result(30) for modified in modifies]
+    refused = [one for one in told if one.status_code == 503 and one.json()["code"] == "OVERLOADED"]
     assert (answer.status_code, answer.json()["matched"]) == (202, 1)
-    assert {(told.json()["code"], told.headers["Retry-After"]) for told in refused} == {("OVERLOADED", "1")}
+    assert {one.headers["Retry-After"] for one in refused} == {"1"}
     assert len(refused) >= flood - CHANGERS * (1 + WAITING_PER_THREAD) > 0
 
 
-def test_cancels_are_let_in_while_reads_are_turned_away(ada, record, owner_database_url):
+def test_cancels_are_let_in_while_reads_are_turned_away(door, ada, record, owner_database_url):
     order_id, key = placed(ada, record)[0], a_key()
+    newcomer = door.client(make_key(door.database_url, "newcomer", Role.TRADER))  # no process has seen its key yet
     with psycopg.connect(owner_database_url) as holder, ThreadPoolExecutor(80) as threads:
         holder.execute("lock table trades in access exclusive mode")
         reads = [threads.submit(ada.get, "/v2/trades", params={"limit": number}) for number in range(1, 81)]
@@ -417,8 +419,9 @@ def test_cancels_are_let_in_while_reads_are_turned_away(ada, record, owner_datab
             assert time.monotonic() < end
         assert ada.get("/v2/orders").status_code == 503
         answers = [ada.delete(f"/v2/orders/{order_id}", headers=key) for _ in range(2)]
-        unknown = ada.delete(f"/v2/orders/{new_id()}", headers=a_key())
+        unknown = newcomer.delete(f"/v2/orders/{new_id()}", headers=a_key())
         holder.rollback()
+    newcomer.close()
     assert [answer.status_code for answer in answers] == [202, 202]
     assert answers[1].headers["Idempotency-Replayed"] == "true"
     assert unknown.status_code == 404

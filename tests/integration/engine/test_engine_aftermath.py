@@ -61,6 +61,7 @@ def test_a_halt_cancels_open_orders_whatever_comes_of_the_others(
     works.settle()
 
     assert house.states(ids) == ["FILLED", "CANCELLED", "CANCELLED"]
+    assert house.rows("select count(*) from intents where kind = 'CANCEL'") == [(1,)], "one request for all of them"
 
 
 @pytest.mark.parametrize("stage", ["intake", "the last gate"])
