@@ -25,6 +25,7 @@ from domain.schedules import rest_of
 from domain.settings import Settings
 from domain.squareoff import POSITIONS, Closing, Left, SquareOff, closings
 from pipeline import cancelling
+from pipeline.accepting import with_tries
 from pipeline.chain import FIRST
 from pipeline.crash import crash
 from pipeline.desk import Desk
@@ -34,6 +35,7 @@ from store.acts import Once
 from store.unit import Unit
 
 _KEPT = ("intent_id", "orders", "left", "cancel_intent_id", "schedule_id")
+TRIES = 2  # of three seconds each: whoever decides on the same accounts has them for a moment
 LIVE_FOR = timedelta(days=7)  # no order lives longer: what ended unseen is found by the reconciler within a day
 
 
@@ -67,7 +69,7 @@ def accept(desk: Desk, asked: Asked, wanted: SquareOff, *, closing: bool = False
     """Write down the orders that close what is wanted; the same answer to the same key.
 
     With `cancel_open` the open orders in the same instruments are cancelled as well. What they may still take is closed
-    by a schedule (`pipeline/schedules.py`) when their cancels have ended.
+    by a schedule (`pipeline/firing.py`) when their cancels have ended.
 
     `closing`: it belongs to a halt, which lets its orders through as far as they make a position smaller.
 
@@ -80,9 +82,30 @@ def accept(desk: Desk, asked: Asked, wanted: SquareOff, *, closing: bool = False
     wanted.check()
     meant = _meant(desk, asked.user_id, wanted)
     wanted = _by_its_key(wanted, desk.instruments())
-    now, settings = desk.now(), desk.settings()
     once = Once(asked.user_id, asked.idempotency_key, asked.fingerprint)
     cancel_intent_id = _cancel_open(desk, asked, wanted, once) if wanted.cancel_open and not wanted.dry_run else None
+    answer = with_tries(
+        lambda: _written(desk, asked, wanted, meant, once, cancel_intent_id, closing=closing),
+        tries=TRIES,
+        busy="the database is busy; try again",
+    )
+    if answer.intent_id is not None and not answer.replayed:
+        desk.wakeups.wake(FIRST[CommandKind.PLACE])
+    return answer
+
+
+def _written(
+    desk: Desk,
+    asked: Asked,
+    wanted: SquareOff,
+    meant: Mapping[str, Account],
+    once: Once,
+    cancel_intent_id: str | None,
+    *,
+    closing: bool,
+) -> SquaredOff:
+    """All of it but the cancels, in one transaction."""
+    now, settings = desk.now(), desk.settings()
     with desk.store.unit() as unit:
         if cancel_intent_id is not None and (kept := acts.begin(unit, once, now, claims=False)) is not None:
             return SquaredOff(**kept, replayed=True)
@@ -100,8 +123,6 @@ def accept(desk: Desk, asked: Asked, wanted: SquareOff, *, closing: bool = False
             answer = _with_rest(unit, asked, wanted, answer, cancel_intent_id, once, now)
         crash("squareoff.before_commit")
     crash("squareoff.after_commit")
-    if answer.intent_id is not None:
-        desk.wakeups.wake(FIRST[CommandKind.PLACE])
     return answer
 
 

@@ -13,7 +13,7 @@ import pytest
 from house import FakeBroker, House, a_row, eventually, intake_engine, outcome_engine, utc_now
 
 from domain.cancels import IDS_MAX
-from domain.errors import KeyReused, Malformed, NotFound
+from domain.errors import KeyReused, Malformed, NotFound, StoreAway
 from domain.ids import new_id
 from domain.lifecycle import OrderState
 from domain.orders import Product
@@ -146,6 +146,21 @@ def test_a_dry_run_waits_for_nobody_who_has_the_accounts(house: House, desk: Des
         answer = close(house, desk, SquareOff(all=True, dry_run=True))
 
     assert told(answer) == [("FK0001", "NSE:INFY", "SELL", 10)]
+
+
+def test_accounts_that_somebody_holds_are_told_as_a_busy_database(
+    house: House, desk: Desk, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As StoreAway, after which the same key closes them; psycopg's own error would be a defect of ours."""
+    traded(house, desk, broker)
+    monkeypatch.setattr(squareoff, "TRIES", 1)
+    key = new_id()
+    with house.store.unit() as holder:
+        holder.rows("select id from accounts for update")
+        with pytest.raises(StoreAway):
+            close(house, desk, key=key)
+
+    assert len(close(house, desk, key=key).orders) == 1
 
 
 def test_asked_again_while_the_first_is_under_way_nothing_is_closed_twice(
