@@ -74,7 +74,13 @@ class QueueView:
         if time.monotonic() < self._away_until:
             raise pika.exceptions.AMQPConnectionError("RabbitMQ was away a moment ago")
         was_open = self._connection is not None
-        timer = threading.Timer(DEADLINE_S, lambda: cut(self._connection))
+        is_late = threading.Event()
+
+        def end() -> None:
+            is_late.set()  # first: whoever waits gets its error at once
+            cut(self._connection)
+
+        timer = threading.Timer(DEADLINE_S, end)
         timer.daemon = True
         timer.start()
         try:
@@ -83,9 +89,8 @@ class QueueView:
             self._channel = None
             raise
         except (pika.exceptions.AMQPError, OSError):
-            in_time = timer.is_alive()
             self.close()
-            if not was_open or not in_time:
+            if not was_open or is_late.is_set():
                 self._away_until = time.monotonic() + AWAY_S
                 raise
         finally:

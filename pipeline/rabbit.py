@@ -16,6 +16,7 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.common import dq_name, xq_name
 from dramatiq.message import Message
 from dramatiq.middleware import Middleware, Retries, ShutdownNotifications, SkipMessage
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from pipeline.crash import crash
 
@@ -108,8 +109,11 @@ def nodes(url: str, heartbeat_s: int) -> list[dict[str, Any]]:
 
 
 def open_connection(url: str) -> pika.BlockingConnection:
-    """A connection to any of the nodes, for one who speaks now and then."""
-    return pika.BlockingConnection([pika.ConnectionParameters(**node) for node in nodes(url, NO_HEARTBEAT)])
+    """A connection to any of the nodes, for one who speaks now and then. Raises AMQPError or OSError."""
+    try:
+        return pika.BlockingConnection([pika.ConnectionParameters(**node) for node in nodes(url, NO_HEARTBEAT)])
+    except AMQPConnectorException as error:  # no AMQPError of pika's own: a node that took the call and said nothing
+        raise pika.exceptions.AMQPConnectionError(str(error) or type(error).__name__) from error
 
 
 def cut(connection: Any) -> None:

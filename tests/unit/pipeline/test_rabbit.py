@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import socket
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,19 @@ import dramatiq.brokers.rabbitmq as theirs
 import dramatiq.worker
 import pytest
 from dramatiq.middleware import SkipMessage
+from pika.exceptions import AMQPConnectionError
 
 from pipeline import rabbit
-from pipeline.rabbit import OrderBroker, SafeConsumer, SkipOrphans, connect, nodes, parameters, wakeup_message
+from pipeline.rabbit import (
+    OrderBroker,
+    SafeConsumer,
+    SkipOrphans,
+    connect,
+    nodes,
+    open_connection,
+    parameters,
+    wakeup_message,
+)
 
 
 def test_the_version_is_the_one_whose_private_hooks_are_overridden() -> None:
@@ -53,6 +64,12 @@ def test_the_pieces_a_cut_reaches_for_are_there() -> None:
     assert "self._impl =" in inspect.getsource(BlockingConnection.__init__)
     assert "self._transport" in inspect.getsource(BaseConnection)
     assert connect("amqp://localhost").connections == set()
+
+
+def test_a_node_that_takes_a_call_and_says_nothing_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rabbit, "parameters", lambda *given: parameters(*given) | {"stack_timeout": 0.3})
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(AMQPConnectionError, match="Timeout"):
+        open_connection(f"amqp://127.0.0.1:{silent.getsockname()[1]}")
 
 
 def test_a_worker_lets_its_prefetch_be_set_before_it_starts() -> None:
