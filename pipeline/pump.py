@@ -71,8 +71,9 @@ class Pump(ABC, Generic[_C]):
         self._slots = slots
         self._busy = 0
         self._is_short_of_slots = False  # the last pump ended for want of one
+        self._refilling = 0  # pumps that a free slot has begun or will
         self._asked: set[str] = set()  # what to look at, as `pump` was told, and no pump has begun since
-        self._counting = threading.Lock()  # of these three: nobody waits for a pump to note something
+        self._counting = threading.Lock()  # of these four: nobody waits for a pump to note something
         self._stopping = False
         self._timer_at = 0.0
         self._pace = Pace(PACE_S)
@@ -131,13 +132,19 @@ class Pump(ABC, Generic[_C]):
             suspects = suspects and bool(claimed)
         return total, rounds
 
+    @property
+    def is_idle(self) -> bool:
+        """No call is under way, and none will be before the next wake-up."""
+        with self._counting:
+            return not self._busy and not self._refilling
+
     def stop(self, timeout_s: float) -> None:
         """Wait for the calls under way, at most for the time given; a call cut off leaves its lease to expire."""
         deadline = time.monotonic() + timeout_s
         self._stopping = True
         with self._lock:
             pass  # the pump under way is over
-        while self._busy and time.monotonic() < deadline:
+        while not self.is_idle and time.monotonic() < deadline:
             threading.Event().wait(0.02)
         self._calls.shutdown(wait=False, cancel_futures=True)
         self._settler.stop(max(0.1, deadline - time.monotonic()))
@@ -152,8 +159,9 @@ class Pump(ABC, Generic[_C]):
         """The settler has written down so many answers: their slots are free, and what waited for one can go."""
         with self._counting:
             self._busy -= count
-            is_wanted, self._is_short_of_slots = self._is_short_of_slots, False
-        if is_wanted and not self._stopping:
+            is_wanted, self._is_short_of_slots = self._is_short_of_slots and not self._stopping, False
+            self._refilling += is_wanted
+        if is_wanted:
             self._refills.submit(self._refill)
 
     def _refill(self) -> None:
@@ -161,6 +169,9 @@ class Pump(ABC, Generic[_C]):
             self.pump()
         except Exception as error:  # noqa: BLE001 - the sweep stands behind it
             log.warning("the next calls wait for the sweep: %s", error)
+        finally:
+            with self._counting:
+                self._refilling -= 1
 
     def _send(self, claim: _Claim) -> tuple[int, int]:
         """One first step and its calls; gives how many commands were claimed, and how many of them sent."""

@@ -174,7 +174,7 @@ def judge_cancels(house: House, desk: Desk, asked: Asked) -> None:
 def ask_for_cancels(house: House, desk: Desk, asked: Asked) -> None:
     changer = house.changer(desk)
     changer.pump("-")
-    eventually(lambda: not changer._busy)
+    eventually(lambda: changer.is_idle)
 
 
 def modify(house: House, desk: Desk, asked: Asked) -> None:
@@ -188,7 +188,7 @@ def judge_modifies(house: House, desk: Desk, asked: Asked) -> None:
 def ask_for_modifies(house: House, desk: Desk, asked: Asked) -> None:
     changer = house.changer(desk, CommandKind.MODIFY)
     changer.pump("-")
-    eventually(lambda: not changer._busy)
+    eventually(lambda: changer.is_idle)
 
 
 def fail_to_cancel(house: House, desk: Desk, asked: Asked) -> None:
@@ -203,7 +203,7 @@ def fail_to_cancel(house: House, desk: Desk, asked: Asked) -> None:
 def dispatch(house: House, desk: Desk, asked: Asked) -> None:
     dispatcher = house.dispatcher(desk)
     dispatcher.pump("-")
-    eventually(lambda: not dispatcher._busy)
+    eventually(lambda: dispatcher.is_idle)
 
 
 def decide(house: House, desk: Desk, asked: Asked) -> None:

@@ -160,4 +160,4 @@ def modify_engine(desk: Desk) -> Engine:
 
 def _pump(pump: Pump[Any], since: str | None) -> None:
     pump.pump(since)
-    eventually(lambda: not pump._busy)
+    eventually(lambda: pump.is_idle)

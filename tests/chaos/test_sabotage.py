@@ -141,7 +141,7 @@ def two_dispatchers_at_once(house: House, truth: Truth) -> Office:
 
 def _pump(office: Office) -> None:
     office.dispatcher.pump("-")
-    eventually(lambda: not office.dispatcher._busy)
+    eventually(lambda: office.dispatcher.is_idle)
 
 
 def died_before_the_commit(house: House, truth: Truth) -> Office:

@@ -53,7 +53,7 @@ def dispatch_(house: House, poison: str) -> None:
     pipeline_gate.last_gate = gate
     dispatcher = house.dispatcher(house.desk(FakeBroker()))
     while dispatcher.pump("-"):
-        eventually(lambda: not dispatcher._busy)
+        eventually(lambda: dispatcher.is_idle)
     dispatcher.stop(5)
     house.close()
 

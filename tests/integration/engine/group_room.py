@@ -76,7 +76,7 @@ class Room:
 
     def send(self) -> None:
         self.dispatcher.pump("-")
-        eventually(lambda: not self.dispatcher._busy)
+        eventually(lambda: self.dispatcher.is_idle)
 
     def go(self) -> None:
         """Judge, decide and send until nothing more is sent."""

@@ -168,7 +168,7 @@ def test_a_soft_cancel_that_is_urged_while_it_is_claimed_leaves_its_queue_as_wel
     assert house.rows("select stage from commands where seq = 1") == [("dispatch.fake.soft.cancel",)]
 
     works.softly.pump("-")
-    eventually(lambda: not works.softly._busy)
+    eventually(lambda: works.softly.is_idle)
 
     assert (house.rows("select stage from commands where seq = 1"), broker.cancels) == ([("cancel",)], [])
     works.settle()
@@ -196,7 +196,7 @@ def test_a_cancel_that_is_urged_while_its_answer_is_written_down_stays_urged(
         unit.run("""update changes set wanted = '{"mode": "SOFT", "urged_by": "i2"}'""")
         go_on.set()
         eventually(lambda: house.rows("select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%%orders%%'"))
-    eventually(lambda: not works.softly._busy)
+    eventually(lambda: works.softly.is_idle)
 
     assert house.rows("select wanted ->> 'urged_by', told from changes") == [("i2", "REFUSED")]
 

@@ -332,7 +332,7 @@ def test_an_outcome_that_cannot_be_written_down_keeps_no_other_back(house: House
     outcome_engine(house.desk()).run("persist")
 
     assert house.states(ids) == ["SUBMITTED", "UNKNOWN", "SUBMITTED"]
-    eventually(lambda: dispatcher._busy == 0)
+    eventually(lambda: dispatcher.is_idle)
 
 
 def test_what_could_not_be_prepared_was_not_sent(house: House) -> None:
@@ -446,7 +446,7 @@ def test_the_thread_that_writes_outcomes_outlives_whatever_a_pump_raises(house: 
     pump()
     assert raised.wait(5)
     dispatcher.pump = pump  # type: ignore[method-assign]
-    eventually(lambda: dispatcher._busy == 0)
+    eventually(lambda: dispatcher.is_idle)
 
     pump("-")
     house.settled(ids)

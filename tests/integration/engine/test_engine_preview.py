@@ -84,7 +84,7 @@ def test_a_preview_is_what_then_happens(house: House) -> None:
 
     dispatcher = house.dispatcher(desk)
     dispatcher.pump("-")
-    eventually(lambda: not dispatcher._busy)
+    eventually(lambda: dispatcher.is_idle)
     foretold = sorted([(order.account_id, order.line, order.quantity) for order in call.orders] for call in shown.calls)
     made = sorted([(at.order.account_id, at.order.line, at.order.quantity) for at in call] for call in broker.calls)
     assert foretold == made

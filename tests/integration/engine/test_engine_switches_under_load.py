@@ -64,7 +64,7 @@ def test_64_orders_at_once_never_close_more_than_the_position(house: House, brok
 
     with running(*(lambda e=e: e.run("validate", "-") for e in engines), *(lambda d=d: d.pump("-") for d in dispatchers)):
         eventually(lambda: not house.rows("select 1 from commands where stage <> 'notify' and stage <> 'persist' limit 1"))
-        eventually(lambda: not any(dispatcher._busy for dispatcher in dispatchers))
+        eventually(lambda: all(dispatcher.is_idle for dispatcher in dispatchers))
 
     sold = sum(line.order.quantity for call in broker.calls for line in call if line.order.side == "SELL")
     assert sold == 98
@@ -82,7 +82,7 @@ def test_64_cleared_orders_never_close_more_than_the_position_at_the_gate(house:
 
     with running(*(lambda d=d: d.pump("-") for d in dispatchers)):
         eventually(lambda: not house.rows("select 1 from commands where stage like 'dispatch%%' limit 1"))
-        eventually(lambda: not any(dispatcher._busy for dispatcher in dispatchers))
+        eventually(lambda: all(dispatcher.is_idle for dispatcher in dispatchers))
 
     sold = sum(line.order.quantity for call in broker.calls for line in call if line.order.side == "SELL")
     assert sold == 98
@@ -134,7 +134,7 @@ def test_a_halt_under_load_stops_everything_within_a_second(house: House) -> Non
         aftermath.carry_out(house.desk())
         eventually(lambda: not house.rows("select 1 from orders where state in ('RECEIVED', 'HELD') limit 1"))
         took_s = time.monotonic() - answered
-        eventually(lambda: not any(dispatcher._busy for dispatcher in dispatchers))
+        eventually(lambda: all(dispatcher.is_idle for dispatcher in dispatchers))
 
     assert len(begun) < 600, "the halt came while there was work"
     assert set(broker.came) <= begun

@@ -124,4 +124,4 @@ class Works:
 
 def _pump(pump: Pump[Any]) -> None:
     pump.pump("-")
-    eventually(lambda: not pump._busy)
+    eventually(lambda: pump.is_idle)
