@@ -9,7 +9,8 @@ from typing import Any
 
 from domain.outcomes import Accepted, NotSent, Outcome, Refused, Unknown
 from store.json import dump
-from store.unit import Unit, array, text_array
+from store.rows import Rows
+from store.unit import Unit, array
 
 _IST_S = 19_800  # Indian time is so many seconds ahead of UTC
 
@@ -29,51 +30,58 @@ class Attempt:
     kind: str = "PLACE"  # the instruction that the call carries
 
 
-_INSERT = """
-insert into attempts (order_id, number, call_id, broker, account_id, tag, fence, request, started_at, lease_until,
-    kind)
-select * from unnest(%s::uuid[], %s::int[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::int[], %s::json[],
-                     %s::timestamptz[], %s::timestamptz[], %s::text[])
-"""
+_MADE = Rows(
+    order_id="uuid",
+    number="int",
+    call_id="uuid",
+    broker="word",
+    account_id="text",
+    tag="word",
+    fence="int",
+    request="json",
+    started_at="timestamptz",
+    lease_until="timestamptz",
+    kind="word",
+)
+_INSERT = f"insert into attempts ({_MADE.names}) select * from {_MADE.sql}"  # noqa: S608 - our own names
 
 
 def insert(unit: Unit, attempts: Sequence[Attempt]) -> None:
     unit.run(
         _INSERT,
-        (
-            array([attempt.order_id for attempt in attempts]),
-            array([attempt.number for attempt in attempts]),
-            array([attempt.call_id for attempt in attempts]),
-            array([attempt.broker for attempt in attempts]),
-            text_array([attempt.account_id for attempt in attempts]),
-            array([attempt.tag for attempt in attempts]),
-            array([attempt.fence for attempt in attempts]),
-            text_array([dump(attempt.request) for attempt in attempts]),
-            array([attempt.started_at.isoformat() for attempt in attempts]),
-            array([attempt.lease_until.isoformat() for attempt in attempts]),
-            array([attempt.kind for attempt in attempts]),
+        _MADE.parameters(
+            [attempt.order_id for attempt in attempts],
+            [attempt.number for attempt in attempts],
+            [attempt.call_id for attempt in attempts],
+            [attempt.broker for attempt in attempts],
+            [attempt.account_id for attempt in attempts],
+            [attempt.tag for attempt in attempts],
+            [attempt.fence for attempt in attempts],
+            [dump(attempt.request) for attempt in attempts],
+            [attempt.started_at for attempt in attempts],
+            [attempt.lease_until for attempt in attempts],
+            [attempt.kind for attempt in attempts],
         ),
     )
 
 
-_END = """
-update attempts a set outcome = v.outcome, response = v.response, ended_at = v.ended_at
-from unnest(%s::uuid[], %s::int[], %s::text[], %s::json[], %s::timestamptz[])
-    as v (order_id, number, outcome, response, ended_at)
+_ENDED = Rows(order_id="uuid", number="int", outcome="word", response="json", ended_at="timestamptz")
+_END = f"""
+update attempts a set outcome = v.outcome, response = v.response, ended_at = v.ended_at from {_ENDED.sql}
 where a.order_id = v.order_id and a.number = v.number and a.outcome is null
-"""
+"""  # noqa: S608 - our own names
 
 
 def end(unit: Unit, ends: Sequence[tuple[str, int, Outcome, datetime]]) -> None:
     """Write the outcomes of attempts, by (order, number), whatever their leases say."""
     unit.run(
         _END,
-        (
-            array([order_id for order_id, *_ in ends]),
-            array([number for _, number, *_ in ends]),
-            array([outcome_word(outcome) for *_, outcome, _ in ends]),
-            text_array([dump(_response(outcome)) for *_, outcome, _ in ends]),
-            array([at.isoformat() for *_, at in ends]),
+        _ENDED.parameters(
+            [order_id for order_id, _, _, _ in ends],
+            [number for _, number, _, _ in ends],
+            [outcome_word(outcome) for _, _, outcome, _ in ends],
+            [dump(_response(outcome)) for _, _, outcome, _ in ends],
+            [at for _, _, _, at in ends],
         ),
     )
 

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from domain.commands import Command, CommandKind, CommandState
-from store.unit import Unit, array, text_array
+from store.rows import Rows
+from store.unit import Unit, array
 
 _COLUMNS = "order_id, seq, kind, stage, state, due_at, lease_until, attempts, deaths, fence, error"
 _KINDS = {member.value: member for member in CommandKind}
@@ -34,12 +35,24 @@ for update skip locked
 """  # noqa: S608
 
 
+# Row by row, by key: over a table that PostgreSQL takes for a small one it would else read all of it.
 _LOCK_ANSWERED = f"""
-select {", ".join(f"c.{column}" for column in _COLUMNS.split(", "))}
-from unnest(%s::uuid[], %s::int[], %s::boolean[]) as v (order_id, fence, tells)
-join commands c on c.order_id = v.order_id and c.seq = 0 and c.fence = v.fence
-where c.state = 'SENDING' or v.tells and (c.state = 'UNKNOWN' or c.state = 'READY' and c.stage = 'persist')
-order by c.order_id for update of c
+select c.* from (select * from unnest(%s::uuid[], %s::int[], %s::boolean[]) as u (order_id, fence, tells) order by order_id) v,
+lateral (
+    select {_COLUMNS} from commands
+    where order_id = v.order_id and seq = 0 and fence = v.fence
+        and (state = 'SENDING' or v.tells and (state = 'UNKNOWN' or state = 'READY' and stage = 'persist'))
+    for update
+) c
+"""  # noqa: S608
+
+_LOCK_CHANGING = f"""
+select c.* from (select * from unnest(%s::uuid[], %s::int[], %s::int[]) as u (order_id, seq, fence) order by order_id, seq) v,
+lateral (
+    select {_COLUMNS} from commands
+    where order_id = v.order_id and seq = v.seq and fence = v.fence and state = 'SENDING'
+    for update
+) c
 """  # noqa: S608
 
 
@@ -89,33 +102,43 @@ def _command(row: tuple[Any, ...]) -> Command:
     )
 
 
-_SAVE = """
+_SAVED = Rows(
+    order_id="uuid",
+    seq="int",
+    stage="word",
+    state="word",
+    due_at="timestamptz",
+    lease_until="timestamptz",
+    attempts="int",
+    deaths="int",
+    fence="int",
+    error="text",
+    done_at="timestamptz",
+)
+_SAVE = f"""
 update commands c set stage = v.stage, state = v.state, live = v.state in ('READY', 'SENDING'), due_at = v.due_at,
     lease_until = v.lease_until, attempts = v.attempts, deaths = v.deaths, fence = v.fence, error = v.error,
     done_at = v.done_at
-from unnest(%s::uuid[], %s::int[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::int[], %s::int[],
-            %s::int[], %s::text[], %s::timestamptz[])
-    as v (order_id, seq, stage, state, due_at, lease_until, attempts, deaths, fence, error, done_at)
-where c.order_id = v.order_id and c.seq = v.seq
-"""
+from {_SAVED.sql} where c.order_id = v.order_id and c.seq = v.seq
+"""  # noqa: S608 - our own names
 
 
 def save(unit: Unit, commands: Sequence[Command]) -> None:
     """Write back locked commands, in one statement."""
     unit.run(
         _SAVE,
-        (
-            array([command.order_id for command in commands]),
-            array([command.seq for command in commands]),
-            array([command.stage for command in commands]),
-            array([command.state for command in commands]),
-            array([command.due_at.isoformat() for command in commands]),
-            array([command.lease_until and command.lease_until.isoformat() for command in commands]),
-            array([command.attempts for command in commands]),
-            array([command.deaths for command in commands]),
-            array([command.fence for command in commands]),
-            text_array([command.error for command in commands]),
-            array([command.done_at and command.done_at.isoformat() for command in commands]),
+        _SAVED.parameters(
+            [command.order_id for command in commands],
+            [command.seq for command in commands],
+            [command.stage for command in commands],
+            [command.state for command in commands],
+            [command.due_at for command in commands],
+            [command.lease_until for command in commands],
+            [command.attempts for command in commands],
+            [command.deaths for command in commands],
+            [command.fence for command in commands],
+            [command.error for command in commands],
+            [command.done_at for command in commands],
         ),
     )
 
@@ -154,10 +177,7 @@ def lock_answered(unit: Unit, keys: Sequence[tuple[str, int, bool]]) -> list[Com
 def lock_changing(unit: Unit, keys: Sequence[tuple[str, int, int]]) -> list[Command]:
     """Lock those modifies and cancels whose call of this fence is under way, by (order_id, seq, fence)."""
     rows = unit.rows(
-        f"select {', '.join(f'c.{column}' for column in _COLUMNS.split(', '))}"  # noqa: S608
-        " from unnest(%s::uuid[], %s::int[], %s::int[]) as v (order_id, seq, fence)"
-        " join commands c on c.order_id = v.order_id and c.seq = v.seq and c.fence = v.fence where c.state = 'SENDING'"
-        " order by c.order_id, c.seq for update of c",
+        _LOCK_CHANGING,
         (array([key[0] for key in keys]), array([key[1] for key in keys]), array([key[2] for key in keys])),
     )
     return [_command(row) for row in rows]

@@ -13,7 +13,8 @@ from domain.groups import GroupPolicy
 from domain.lifecycle import OrderState
 from domain.orders import Order, OrderType, Product, Side, Validity
 from store.json import dump
-from store.unit import Unit, array, text_array
+from store.rows import Rows
+from store.unit import Unit, array
 
 COLUMNS = (
     "id, intent_id, parent_id, slices, line, correlation_id, user_id, instrument, side, quantity, product, order_type, validity, price,"
@@ -154,32 +155,23 @@ _CHANGEABLE = {
 def save(unit: Unit, orders: Sequence[Order], columns: Collection[str], at: datetime) -> None:
     """Write locked orders back in one statement: their states, and those columns that changed in any of them."""
     changed = tuple(sorted(columns))
-    values = [
-        (text_array if _CHANGEABLE[column] == "text" else array)([getattr(order, column) for order in orders])
-        for column in changed
-    ]
-    unit.run(
-        _save(changed),
-        (
-            at,
-            array([order.id for order in orders]),
-            array([order.state for order in orders]),
-            array([order.last_seq for order in orders]),
-            *values,
-        ),
+    sql, saved = _save(changed)
+    parameters = saved.parameters(
+        [order.id for order in orders],
+        [order.state for order in orders],
+        [order.last_seq for order in orders],
+        *([getattr(order, column) for order in orders] for column in changed),
     )
+    unit.run(sql, (at, *parameters))
 
 
 @lru_cache(maxsize=256)
-def _save(columns: tuple[str, ...]) -> str:
-    """The statement that writes these columns. Nearly every batch changes one of three or four sets of them."""
-    names = ("state", "last_seq", *columns)
-    arrays = ("uuid", "text", "int", *(_CHANGEABLE[column] for column in columns))
-    return (
-        f"update orders o set {', '.join(f'{name} = v.{name}' for name in names)}, updated_at = %s"  # noqa: S608
-        f" from unnest({', '.join(f'%s::{kind}[]' for kind in arrays)}) as v (id, {', '.join(names)})"
-        " where o.id = v.id"
-    )
+def _save(columns: tuple[str, ...]) -> tuple[str, Rows]:
+    """The statement that writes these columns, and its rows. Nearly every batch changes one of three or four sets of them."""
+    kinds = {"state": "word", "last_seq": "int"} | {column: _CHANGEABLE[column] for column in columns}
+    saved = Rows(id="uuid", **kinds)
+    changes = ", ".join(f"{name} = v.{name}" for name in kinds)
+    return f"update orders o set {changes}, updated_at = %s from {saved.sql} where o.id = v.id", saved  # noqa: S608 - our own names
 
 
 def slices_of(
@@ -194,75 +186,93 @@ def slices_of(
     return [(parent, id_, _STATES[state], *figures) for parent, id_, state, *figures in rows]
 
 
-_INSERT = """
-insert into orders (id, intent_id, parent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type,
-    validity, price, trigger_price, disclosed_quantity, market_protection, wanted_broker, wanted_account, strategy,
-    tag, broker_tag, policy, after, state, last_seq, version, accepted_at, send_before, updated_at)
-select id, intent_id, parent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type, validity, price,
-    trigger_price, disclosed, protection, wanted_broker, wanted_account, strategy, tag, broker_tag, policy, after, 'RECEIVED', 0, 1,
-    %s, send_before, %s
-from unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::int[], %s::text[], %s::uuid[], %s::text[], %s::text[], %s::bigint[], %s::text[],
-    %s::text[], %s::text[], %s::numeric[], %s::numeric[], %s::bigint[], %s::numeric[], %s::text[], %s::text[],
-    %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[])
-    as v (id, intent_id, parent_id, line, correlation_id, user_id, instrument, side, quantity, product, order_type,
-          validity, price, trigger_price, disclosed, protection, wanted_broker, wanted_account, strategy, tag, broker_tag,
-          policy, after, send_before)
-"""
+_MADE = Rows(
+    id="uuid",
+    intent_id="uuid",
+    parent_id="uuid",
+    line="int",
+    correlation_id="text",
+    user_id="uuid",
+    instrument="text",
+    side="word",
+    quantity="bigint",
+    product="word",
+    order_type="word",
+    validity="word",
+    price="numeric",
+    trigger_price="numeric",
+    disclosed_quantity="bigint",
+    market_protection="numeric",
+    wanted_broker="text",
+    wanted_account="text",
+    strategy="text",
+    tag="text",
+    broker_tag="word",
+    policy="word",
+    after="text",
+    send_before="timestamptz",
+)
+_INSERT = (
+    f"insert into orders ({_MADE.names}, state, last_seq, version, accepted_at, updated_at)"  # noqa: S608 - our own names
+    f" select v.*, 'RECEIVED', 0, 1, %s, %s from {_MADE.sql}"
+)
 
 
 def insert(unit: Unit, orders: Sequence[Order], at: datetime) -> None:
-    unit.run(
-        _INSERT,
-        (
-            at,
-            at,
-            array([order.id for order in orders]),
-            array([order.intent_id for order in orders]),
-            array([order.parent_id for order in orders]),
-            array([order.line for order in orders]),
-            text_array([order.correlation_id for order in orders]),
-            array([order.user_id for order in orders]),
-            text_array([order.instrument for order in orders]),
-            array([order.side for order in orders]),
-            array([order.quantity for order in orders]),
-            array([order.product for order in orders]),
-            array([order.order_type for order in orders]),
-            array([order.validity for order in orders]),
-            array([order.price for order in orders]),
-            array([order.trigger_price for order in orders]),
-            array([order.disclosed_quantity for order in orders]),
-            array([order.market_protection for order in orders]),
-            text_array([order.wanted_broker for order in orders]),
-            text_array([order.wanted_account for order in orders]),
-            text_array([order.strategy for order in orders]),
-            text_array([order.tag for order in orders]),
-            array([order.broker_tag for order in orders]),
-            array([order.policy for order in orders]),
-            text_array([order.after for order in orders]),
-            array([order.send_before.isoformat() for order in orders]),
-        ),
+    parameters = _MADE.parameters(
+        [order.id for order in orders],
+        [order.intent_id for order in orders],
+        [order.parent_id for order in orders],
+        [order.line for order in orders],
+        [order.correlation_id for order in orders],
+        [order.user_id for order in orders],
+        [order.instrument for order in orders],
+        [order.side for order in orders],
+        [order.quantity for order in orders],
+        [order.product for order in orders],
+        [order.order_type for order in orders],
+        [order.validity for order in orders],
+        [order.price for order in orders],
+        [order.trigger_price for order in orders],
+        [order.disclosed_quantity for order in orders],
+        [order.market_protection for order in orders],
+        [order.wanted_broker for order in orders],
+        [order.wanted_account for order in orders],
+        [order.strategy for order in orders],
+        [order.tag for order in orders],
+        [order.broker_tag for order in orders],
+        [order.policy for order in orders],
+        [order.after for order in orders],
+        [order.send_before for order in orders],
     )
+    unit.run(_INSERT, (at, at, *parameters))
 
 
-_EVENTS = """
-insert into order_events (order_id, seq, event_type, prev_state, new_state, source, at, detail)
-select * from unnest(%s::uuid[], %s::int[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],
-                     %s::json[])
-"""
+_TOLD = Rows(
+    order_id="uuid",
+    seq="int",
+    event_type="word",
+    prev_state="word",
+    new_state="word",
+    source="word",
+    at="timestamptz",
+    detail="json",
+)
+_EVENTS = f"insert into order_events ({_TOLD.names}) select * from {_TOLD.sql}"  # noqa: S608 - our own names
 
 
 def append_events(unit: Unit, events: Sequence[Event]) -> None:
     unit.run(
         _EVENTS,
-        (
-            array([event.order_id for event in events]),
-            array([event.seq for event in events]),
-            array([event.event_type for event in events]),
-            array([event.prev_state for event in events]),
-            array([event.new_state for event in events]),
-            array([event.source for event in events]),
-            array([event.at.isoformat() for event in events]),
-            text_array([dump(event.detail) for event in events]),
+        _TOLD.parameters(
+            [event.order_id for event in events],
+            [event.seq for event in events],
+            [event.event_type for event in events],
+            [event.prev_state for event in events],
+            [event.new_state for event in events],
+            [event.source for event in events],
+            [event.at for event in events],
+            [dump(event.detail) for event in events],
         ),
     )
 
