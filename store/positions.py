@@ -14,7 +14,7 @@ from store.unit import Unit
 # An index bounds each: of MIS today's trades are read, of another product its orders. One statement for both has neither bound.
 _TODAY = """
 select t.account_id, t.instrument, o.strategy, sum(case t.side when 'BUY' then t.quantity else -t.quantity end)::bigint
-from trades t join orders o on o.id = t.order_id
+from trades t, lateral (select instrument, strategy, product from orders where id = t.order_id offset 0) o
 where t.user_id = %(user)s and t.at >= %(today)s and t.account_id = any(%(accounts)s) and o.product = 'MIS'
 """
 _EVER = """

@@ -34,7 +34,7 @@ def insert(unit: Unit, schedules: Sequence[Schedule]) -> None:
 _DUE = f"""
 select {_COLUMNS} from schedules s where {_LIVE} and due_at <= %s
     and (waits_for is null or due_at <= %s
-         or not exists (select from changes c where c.intent_id = s.waits_for and c.result is null))
+         or not exists (select from changes c where c.intent_id = s.waits_for and c.result is null offset 0))
     and not exists (select from unnest(%s::uuid[], %s::int[]) as v (id, part) where v.id = s.id and v.part = s.part)
 order by (select count(*) from unnest(%s::uuid[]) as v (user_id) where v.user_id = s.user_id), due_at, id, part limit 1
 """  # noqa: S608

@@ -50,8 +50,8 @@ def of_account(unit: Unit, account_id: str) -> list[tuple[Search, str]]:
     Searches of others than these are over, and are taken away.
     """
     unit.run(
-        "delete from searches s using commands c where s.account_id = %s and c.order_id = s.order_id and c.seq = 0"
-        " and (c.state <> 'UNKNOWN' or c.fence <> s.fence)",
+        "delete from searches s where account_id = %s and not exists (select from commands c where c.order_id = s.order_id"
+        " and c.seq = 0 and c.state = 'UNKNOWN' and c.fence = s.fence offset 0)",
         (account_id,),
     )
     rows = unit.rows(
@@ -82,8 +82,8 @@ def overdue(unit: Unit, before: datetime) -> list[tuple[str, str, datetime, bool
     """(order, account, asked at, told already) of what should have been proven, one way or the other, by then."""
     rows = unit.rows(
         "select s.order_id, s.account_id, s.asked_at, s.told_at is not null from searches s"
-        " join commands c on c.order_id = s.order_id and c.seq = 0 and c.state = 'UNKNOWN'"
-        " where s.proof_from < %s order by s.asked_at limit 1000",
+        " where s.proof_from < %s and exists (select from commands c where c.order_id = s.order_id and c.seq = 0"
+        " and c.state = 'UNKNOWN' offset 0) order by s.asked_at limit 1000",
         (before,),
     )
     return [(order_id, account_id, asked_at, told) for order_id, account_id, asked_at, told in rows]

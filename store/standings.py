@@ -21,8 +21,11 @@ select v.place, coalesce(sum(case o.side when 'BUY' then o.filled_quantity else 
     coalesce(sum(l.quantity - o.filled_quantity) filter (where o.side = 'SELL'), 0)::bigint
 from unnest(%(places)s::int[], %(users)s::uuid[], %(accounts)s::text[], %(instruments)s::text[], %(products)s::text[], %(since)s::uuid[])
     as v (place, user_id, account_id, instrument, product, since)
-join orders o on o.user_id = v.user_id and o.instrument = v.instrument and o.product = v.product and o.id >= v.since
-    and o.product in ('MIS', 'NRML', 'MTF') and o.account_id = v.account_id and o.slices = 0
+join lateral (
+    select * from orders where user_id = v.user_id and instrument = v.instrument and product = v.product and id >= v.since
+        and product in ('MIS', 'NRML', 'MTF') and account_id = v.account_id and slices = 0
+    offset 0
+) o on true
 left join lateral (
     select greatest(o.quantity, (
         select max((h.wanted ->> 'quantity')::bigint) from commands c join changes h on h.order_id = c.order_id and h.seq = c.seq

@@ -135,13 +135,12 @@ _ORDERS = {
 def unsent(unit: Unit, key: Key, *, limit: int) -> list[tuple[str, str]]:
     """(user, order) of what was not sent yet and nobody cancels; but for orders that close positions."""
     which = (
-        "c.seq = 0 and o.state in ('RECEIVED', 'HELD') and o.slices = 0 and not o.cancel_requested"
+        "c.kind = 'PLACE' and o.state in ('RECEIVED', 'HELD') and o.slices = 0 and not o.cancel_requested"
         f" and {_ORDERS[key.scope]} and not exists (select from intents i where i.id = o.intent_id and i.closing)"
     )
+    of = "select o.user_id, o.id from commands c, lateral (select * from orders where id = c.order_id offset 0) o where"
     rows = unit.rows(
-        f"select o.user_id, o.id from commands c join orders o on o.id = c.order_id where c.live and {which}"  # noqa: S608
-        " union all select o.user_id, o.id from commands c join orders o on o.id = c.order_id"
-        f" where not c.live and c.done_at is null and {which} order by 1, 2 limit %(limit)s",
+        f"{of} c.live and {which} union all {of} not c.live and c.done_at is null and {which} order by 1, 2 limit %(limit)s",
         {"subject": key.subject, "limit": limit},
     )
     return [(user_id, order_id) for user_id, order_id in rows]
@@ -167,8 +166,8 @@ def uncancelled(unit: Unit, key: Key, user_id: str, first_id: str, *, limit: int
 
 _BUSY = """
 select user_id from accounts where open_orders > 0
-union select o.user_id from commands c join orders o on o.id = c.order_id where c.live and c.seq = 0
-union select o.user_id from commands c join orders o on o.id = c.order_id where not c.live and c.done_at is null and c.seq = 0
+union select o.user_id from commands c join orders o on o.id = c.order_id where c.live and c.kind = 'PLACE'
+union select o.user_id from commands c join orders o on o.id = c.order_id where not c.live and c.done_at is null and c.kind = 'PLACE'
 """
 
 

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from house import ACCOUNTS, BROKER, SECRET, House
+from plans import Plans
 from psycopg import sql
 from shared_services import SharedServices
 
 from ops.sandbox import seed
 from ops.services.postgres import create_database
 
+PLANS = Plans()
 KEPT = {"users", "accounts", "api_keys", "alembic_version"}
 
 
@@ -41,6 +43,15 @@ def cleaner(services: SharedServices, furnished: str) -> Iterator[psycopg.Connec
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("set session_replication_role = replica")
         yield connection
+
+
+@pytest.fixture(scope="module", autouse=True)
+def reads_by_key(services: SharedServices, template_database: str) -> Iterator[None]:
+    """What the module's tests have our code ask of the record reads large tables by key."""
+    with PLANS.watching():
+        yield
+    bad = PLANS.bad_ones(services.database_url("app", template_database))
+    assert not bad, "read a large table otherwise than by key:" + "".join(bad)
 
 
 @pytest.fixture
