@@ -7,6 +7,7 @@ where sources differ, the wider figure is taken, so that nothing is refused here
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 from typing import NamedTuple
 
 from domain.instruments import Instrument, Segment
@@ -69,6 +70,7 @@ def _amount(reference: Decimal, allowed: Decimal, words: str) -> Band:
     return Band(reference - allowed, reference + allowed, f"limit price protection: {words}")
 
 
+@lru_cache(maxsize=4096)  # a day's closes are the reference again and again
 def _share(reference: Decimal, percent: Decimal, rule: str) -> Band:
     allowed = reference * percent / HUNDRED
     return Band(reference - allowed, reference + allowed, f"{rule} of {plain(percent)} %")

@@ -50,6 +50,8 @@ class Permits:
 
     def take(self, order: Order, account_id: str, instrument: str) -> None:
         """What the order may fill is under way from now on."""
+        if not self.standings:
+            return
         standing = self.standings.get(Place(order.user_id, account_id, instrument, order.product))
         if standing is not None:
             standing.take(order.side, order.quantity)
@@ -69,7 +71,8 @@ Asked = tuple[Order, str, str]  # an order, the account and the canonical instru
 
 def permits_of(unit: Unit, asked: Sequence[Asked]) -> Permits:
     """The switches that count for these orders. To be called before their accounts are locked."""
-    keys = {key for order, account_id, _ in asked for key in keys_for(order.user_id, account_id, order.strategy)}
+    whose = {(order.user_id, account_id, order.strategy) for order, account_id, _ in asked}
+    keys = {key for one in whose for key in keys_for(*one)}
     found = switches.in_force(unit, keys) if keys else {}
     if not any(switch.mode is Mode.HALTED for switch in found.values()):
         return Permits(found)
@@ -107,6 +110,8 @@ def lock_accounts(unit: Unit, permits: Permits, asked: Sequence[Asked]) -> None:
 
 
 def places_in_question(permits: Permits, asked: Iterable[Asked]) -> set[Place]:
+    if not permits.switches:
+        return set()
     return {
         Place(order.user_id, account_id, instrument, order.product)
         for order, account_id, instrument in asked
