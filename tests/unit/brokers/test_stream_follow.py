@@ -15,6 +15,7 @@ from websockets.asyncio.server import Request, Response, Server, ServerConnectio
 
 from brokers.answers import Unfit
 from brokers.base import Session
+from brokers.simulator.server import until_quiet
 from brokers.streams.base import Address
 from brokers.streams.follow import Patience, Signal, follow, wait_s
 from domain.outcomes import BookRow, Unreadable
@@ -52,6 +53,16 @@ async def a_server(
 ) -> AsyncIterator[tuple[Server, str]]:
     async with serve(talk, "127.0.0.1", 0, **words) as server:
         yield server, f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    await until_quiet()
+
+
+@asynccontextmanager
+async def a_plain_server(
+    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[str]:
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    await until_quiet()
 
 
 class Ears:
@@ -132,10 +143,8 @@ def test_a_peer_that_answers_no_ping_is_given_up() -> None:
         writer.close()
 
     async def run() -> None:
-        server = await asyncio.start_server(serve_hollow, "127.0.0.1", 0)
-        stream = ToyStream(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         patience = Patience(ping_s=0.1, close_s=0.1, first_s=0.01, most_s=0.01)
-        async with server, following(stream, patience) as ears:
+        async with a_plain_server(serve_hollow) as url, following(ToyStream(url), patience) as ears:
             await ears.until(lambda heard: heard.count(Signal.OPENED) == 2)
 
     asyncio.run(run())
@@ -147,10 +156,8 @@ def test_a_handshake_that_is_not_answered_is_given_up() -> None:
         writer.close()
 
     async def run() -> None:
-        server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
-        stream = ToyStream(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         patience = Patience(open_s=0.1, first_s=0.01, most_s=0.01)
-        async with server, following(stream, patience):
+        async with a_plain_server(say_nothing) as url, following(stream := ToyStream(url), patience):
             async with asyncio.timeout(10):
                 while len(stream.addresses) < 3:
                     await asyncio.sleep(0.01)

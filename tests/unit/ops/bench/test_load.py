@@ -29,9 +29,12 @@ def at_once(answer: bytes) -> Answer:
 def load(answer: Answer, **plan: Any) -> Tally:
     """Run a plan against a server that gives every whole request to `answer`."""
 
+    taken: list[asyncio.Transport] = []
+
     class Server(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             self.transport = transport
+            taken.append(transport)  # type: ignore[arg-type]
 
         def data_received(self, data: bytes) -> None:
             answer(self.transport, data)  # type: ignore[arg-type]
@@ -45,6 +48,8 @@ def load(answer: Answer, **plan: Any) -> Tally:
             )
         finally:
             server.close()
+            for transport in taken:
+                transport.abort()
 
     return asyncio.run(both())
 
