@@ -28,6 +28,7 @@ from pipeline.desk import Desk
 from pipeline.guards import Stopped, hold
 from pipeline.pace import Pace
 from store import commands, intents, orders
+from store.unit import Unit
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ class Intake:
     def _store(self, submissions: Sequence[Submission]) -> dict[int, Stopped]:
         """Store what is new; gives the acceptances of these by their place in the batch, and what stopped signals."""
         now, settings = self._desk.now(), self._desk.settings()
-        drafts = {}
+        drafts: dict[int, tuple[Order, ...]] = {}
         for number, submission in enumerate(submissions):
             seconds = submission.request.max_unsent_sec or settings.max_unsent_s
             installation, send_before = self._desk.environment.installation, now + timedelta(seconds=seconds)
@@ -162,44 +163,54 @@ class Intake:
             )
         numbers = sorted(drafts, key=lambda number: (submissions[number].user_id, submissions[number].idempotency_key))
         window_until = now + timedelta(seconds=settings.idempotency_window_s)
+        made = {
+            number: intents.NewIntent(
+                id=drafts[number][0].intent_id,
+                user_id=submissions[number].user_id,
+                key_id=submissions[number].key_id,
+                kind=CommandKind.PLACE,
+                idempotency_key=submissions[number].idempotency_key,
+                fingerprint=submissions[number].fingerprint,
+                order_ids=tuple(order.id for order in drafts[number]),
+                accepted_at=now,
+                window_until=window_until,
+            )
+            for number in numbers
+        }
         guarded = {number: of for number, of in enumerate(submissions) if of.guard is not None}
+        if not guarded and self._store_all([(submissions[number], made[number], drafts[number]) for number in numbers], now):
+            return {number: _acceptance(drafts[number]) for number in numbers}
         stopped: dict[int, Stopped] = {}
         with self._desk.store.unit() as unit:
             if guarded:
                 stopped = hold(unit, guarded, {number: drafts[number][0].intent_id for number in guarded}, now)
                 numbers = [number for number in numbers if number not in stopped]
                 crash("intake.after_guard")
-            new = intents.insert(
-                unit,
-                [
-                    intents.NewIntent(
-                        id=drafts[number][0].intent_id,
-                        user_id=submissions[number].user_id,
-                        key_id=submissions[number].key_id,
-                        kind=CommandKind.PLACE,
-                        idempotency_key=submissions[number].idempotency_key,
-                        fingerprint=submissions[number].fingerprint,
-                        order_ids=tuple(order.id for order in drafts[number]),
-                        accepted_at=now,
-                        window_until=window_until,
-                    )
-                    for number in numbers
-                ],
-            )
-            stored = [number for number in numbers if drafts[number][0].intent_id in new]
+            new = intents.insert(unit, [made[number] for number in numbers])
+            stored = [number for number in numbers if made[number].id in new]
             if stored:
-                stored_orders = [order for number in stored for order in drafts[number]]
-                lines = [line for number in stored for line in submissions[number].request.orders]
                 with unit.together():
-                    orders.insert(unit, stored_orders, now)
-                    order_ids = [order.id for order in stored_orders]
-                    commands.insert_placements(unit, order_ids, FIRST[CommandKind.PLACE], now)
-                    orders.append_events(unit, [received(*pair) for pair in zip(stored_orders, lines, strict=True)])
+                    _insert_orders(unit, [(submissions[number], drafts[number]) for number in stored], now)
             crash("intake.before_commit")
         crash("intake.after_commit")
         if stored:
             self._desk.wakeups.wake(FIRST[CommandKind.PLACE])
         return {number: _acceptance(drafts[number]) for number in stored} | stopped
+
+    def _store_all(
+        self, batch: Sequence[tuple[Submission, intents.NewIntent, tuple[Order, ...]]], now: datetime
+    ) -> bool:
+        """Store all of it in one trip; False, and nothing is stored, where a key isn't new."""
+        try:
+            with self._desk.store.at_once() as unit:
+                intents.insert_all(unit, [intent for _, intent, _ in batch])
+                _insert_orders(unit, [(submission, made) for submission, _, made in batch], now)
+                crash("intake.before_commit")
+        except psycopg.errors.UniqueViolation:
+            return False
+        crash("intake.after_commit")
+        self._desk.wakeups.wake(FIRST[CommandKind.PLACE])
+        return True
 
     def _kept(self, submission: Submission) -> Acceptance | CoordinatorError:
         """What the key stands for already."""
@@ -212,6 +223,15 @@ class Intake:
         if not kept.live:
             return KeySpent(kept.acceptance.intent_id)
         return kept.acceptance
+
+
+def _insert_orders(unit: Unit, of: Sequence[tuple[Submission, tuple[Order, ...]]], now: datetime) -> None:
+    """The orders of intents that are new, with their commands and first events."""
+    made = [order for _, drafts in of for order in drafts]
+    lines = [line for submission, _ in of for line in submission.request.orders]
+    orders.insert(unit, made, now)
+    commands.insert_placements(unit, [order.id for order in made], FIRST[CommandKind.PLACE], now)
+    orders.append_events(unit, [received(*pair) for pair in zip(made, lines, strict=True)])
 
 
 def policy_for(desk: Desk, submission: Submission) -> GroupPolicy:

@@ -10,6 +10,7 @@ from typing import Any
 from domain.intents import Acceptance, AcceptedLine
 from domain.lifecycle import TERMINAL
 from store.json import dump
+from store.rows import Rows
 from store.unit import Unit, array, text_array
 
 
@@ -26,15 +27,23 @@ class NewIntent:
     window_until: datetime
 
 
-_INSERT = """
-insert into intents (id, user_id, key_id, kind, idempotency_key, fingerprint, order_ids, accepted_at, window_until)
-select id, user_id, key_id, kind, idempotency_key, decode(fingerprint, 'hex'), order_ids::uuid[], accepted_at,
-    window_until
-from unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],
-            %s::timestamptz[])
-    as v (id, user_id, key_id, kind, idempotency_key, fingerprint, order_ids, accepted_at, window_until)
-on conflict (user_id, idempotency_key) do nothing returning id
-"""
+_MADE = Rows(
+    id="uuid",
+    user_id="uuid",
+    key_id="uuid",
+    kind="word",
+    idempotency_key="text",
+    fingerprint="word",
+    order_ids="text",
+    accepted_at="timestamptz",
+    window_until="timestamptz",
+)
+_INSERT = f"""
+insert into intents ({_MADE.names})
+select id, user_id, key_id, kind, idempotency_key, decode(fingerprint, 'hex'), order_ids::uuid[], accepted_at, window_until
+from {_MADE.sql}
+"""  # noqa: S608 - our own names
+_INSERT_NEW = f"{_INSERT} on conflict (user_id, idempotency_key) do nothing returning id"
 
 
 def insert(unit: Unit, intents: Sequence[NewIntent]) -> set[str]:
@@ -43,21 +52,26 @@ def insert(unit: Unit, intents: Sequence[NewIntent]) -> set[str]:
     A key that another transaction is just storing is waited for. The intents must come sorted by (user, key), so that
     two batches that share keys wait for each other in one direction only.
     """
-    rows = unit.rows(
-        _INSERT,
-        (
-            array([intent.id for intent in intents]),
-            array([intent.user_id for intent in intents]),
-            array([intent.key_id for intent in intents]),
-            array([intent.kind for intent in intents]),
-            text_array([intent.idempotency_key for intent in intents]),
-            array([intent.fingerprint.hex() for intent in intents]),
-            text_array([array(intent.order_ids) for intent in intents]),
-            array([intent.accepted_at.isoformat() for intent in intents]),
-            array([intent.window_until.isoformat() for intent in intents]),
-        ),
+    return {row[0] for row in unit.rows(_INSERT_NEW, _parameters(intents))}
+
+
+def insert_all(unit: Unit, intents: Sequence[NewIntent]) -> None:
+    """Store the intents, sorted as for `insert`; psycopg's UniqueViolation where one's key isn't new."""
+    unit.run(_INSERT, _parameters(intents))
+
+
+def _parameters(intents: Sequence[NewIntent]) -> list[str | None]:
+    return _MADE.parameters(
+        [intent.id for intent in intents],
+        [intent.user_id for intent in intents],
+        [intent.key_id for intent in intents],
+        [intent.kind for intent in intents],
+        [intent.idempotency_key for intent in intents],
+        [intent.fingerprint.hex() for intent in intents],
+        [array(intent.order_ids) for intent in intents],
+        [intent.accepted_at for intent in intents],
+        [intent.window_until for intent in intents],
     )
-    return {row[0] for row in rows}
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ def close(unit: Unit, keys: Sequence[tuple[str, bytes]], at: datetime) -> None:
 def set_aside(unit: Unit, order_id: str, digest: bytes, now: datetime) -> None:
     """Let a report that could not be applied wait: as long as it is old, a second at least and a minute at most."""
     unit.run(
-        "update reports set due_at = %s + least(greatest(%s - received_at, interval '1 second'), interval '1 minute')"
+        "update reports set due_at = %s::timestamptz + least(greatest(%s::timestamptz - received_at, interval '1 second'), interval '1 minute')"
         " where order_id = %s and digest = %s and applied_at is null",
         (now, now, order_id, digest),
     )

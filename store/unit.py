@@ -117,6 +117,25 @@ class Store:
         except (OperationalError, PoolTimeout, DBAPIError) as error:
             raise StoreAway("the database can't be reached") from error
 
+    @contextmanager
+    def at_once(self) -> Iterator[Unit]:
+        """One transaction that is only written: its begin, its statements and its commit go in one round trip.
+
+        No statement's rows or row count are known in it. Raises as `unit`.
+        """
+        with self.unit() as unit:
+            connection = unit.connection
+            connection.autocommit = True  # else the driver sends a begin of its own and waits for its answer
+            try:
+                with unit.together():
+                    unit.run("begin")
+                    yield unit
+                    unit.run("commit")
+            finally:
+                if not connection.closed:
+                    connection.rollback()  # of what did not get as far as its commit
+                    connection.autocommit = False
+
     def close(self) -> None:
         self.engine.dispose()
 

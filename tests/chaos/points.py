@@ -149,13 +149,12 @@ def _writers() -> frozenset[tuple[str, str]]:
     """(module, function) of whatever writes when it is given a unit."""
     writers: set[tuple[str, str]] = set()
     for module in modules("store"):
-        constants = {
-            target.id: " ".join(_texts(node.value))
-            for node in tree(module).body
-            if isinstance(node, ast.Assign)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
+        constants: dict[str, str] = {}
+        for node in tree(module).body:
+            if isinstance(node, ast.Assign):
+                parts = [constants.get(inner.id, "") for inner in ast.walk(node.value) if isinstance(inner, ast.Name)]
+                text = " ".join([*_texts(node.value), *parts])
+                constants |= {target.id: text for target in node.targets if isinstance(target, ast.Name)}
         for function in _functions(tree(module)):
             names = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
             texts = [*_texts(function), *(constants[name] for name in names & constants.keys())]
@@ -184,7 +183,7 @@ def _hands_on(call: ast.Call, module: str, writers: set[tuple[str, str]]) -> boo
 def _units(function: ast.FunctionDef) -> Iterator[ast.With]:
     for node in ast.walk(function):
         if isinstance(node, ast.With) and any(
-            isinstance(item.context_expr, ast.Call) and _last_name(item.context_expr.func) == "unit"
+            isinstance(item.context_expr, ast.Call) and _last_name(item.context_expr.func) in ("unit", "at_once")
             for item in node.items
         ):
             yield node

@@ -54,7 +54,14 @@ def _take_for_unsent(replace: Replace, state: OrderState) -> None:
 
 def no_fence(replace: Replace) -> None:
     """What came of an old attempt is taken for what came of the newest."""
-    replace(store.commands, "_LOCK_ANSWERED", store.commands._LOCK_ANSWERED.replace(" and c.fence = v.fence", ""))
+    _leave_out(replace, "_LOCK_ANSWERED", " and fence = v.fence")
+
+
+def _leave_out(replace: Replace, name: str, words: str) -> None:
+    """Of a statement on commands."""
+    sql = getattr(store.commands, name)
+    assert words in sql, f"{name} has no {words!r} to leave out"
+    replace(store.commands, name, sql.replace(words, ""))
 
 
 def no_sweep(replace: Replace) -> None:
@@ -76,7 +83,7 @@ def short_proof(replace: Replace) -> None:
 def no_compare_and_set(replace: Replace) -> None:
     """Workers may claim the same command at once, and what they write doesn't ask what is there already."""
     for name in ("_CLAIM", "_CLAIM_THESE", "_CLAIM_SUSPECT"):
-        replace(store.commands, name, getattr(store.commands, name).replace("for update skip locked", ""))
+        _leave_out(replace, name, "for update skip locked")
     _take_for_unsent(replace, OrderState.SENDING)
     run = Unit.run
 

@@ -19,7 +19,7 @@ from store.unit import Store, Unit
 ROWS = Rows(
     id="uuid", count="bigint", name="text", kind="word", flag="boolean", price="numeric", at="timestamptz", detail="json"
 )
-READ = f"select v.*, v.detail::text from {ROWS.sql}"
+READ = f"select v.*, v.detail::text from {ROWS.sql}"  # noqa: S608 - our own names
 TEXT = st.text(st.characters(exclude_categories=()), max_size=8)
 DETAILS = st.dictionaries(TEXT, st.one_of(TEXT, st.integers(-9, 9), st.none(), st.lists(TEXT, max_size=2)), max_size=2)
 PRICES = st.decimals(-(10**6), 10**6, places=4, allow_nan=False)

@@ -36,11 +36,62 @@ def run(store: Store, *statements: str, then: Callable[[], object] = lambda: Non
         then()
 
 
+def run_at_once(store: Store, *statements: str, then: Callable[[], object] = lambda: None) -> None:
+    """The same for a unit that is only written."""
+    with store.at_once() as unit:
+        for statement in statements:
+            unit.run(statement)
+        unit.connection.pgconn.flush()  # they are with the server already
+        then()
+
+
 def test_a_unit_that_raises_leaves_nothing(house: House, store: Store) -> None:
     with pytest.raises(ZeroDivisionError):
         run(store, "update accounts set limit_paise = 1", then=lambda: 1 // 0)
 
     assert house.rows("select count(*) from accounts where limit_paise = 1") == [(0,)]
+
+
+def test_what_is_written_at_once_is_there_and_the_connection_as_it_was(house: House, store: Store) -> None:
+    run_at_once(
+        store,
+        "update accounts set limit_paise = 1 where id = 'FK0001'",
+        "update accounts set limit_paise = 1 where id = 'FK0002'",
+    )
+
+    assert house.rows("select id from accounts where limit_paise = 1 order by id") == [("FK0001",), ("FK0002",)]
+    with pytest.raises(ZeroDivisionError):  # the same connection still has transactions
+        run(store, "update accounts set limit_paise = 2", then=lambda: 1 // 0)
+    assert house.rows("select count(*) from accounts where limit_paise = 2") == [(0,)]
+
+
+def test_what_raises_while_it_is_written_at_once_leaves_nothing(house: House, store: Store) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_at_once(store, "update accounts set limit_paise = 1", then=lambda: 1 // 0)
+
+    assert house.rows("select count(*) from accounts where limit_paise = 1") == [(0,)]
+    run(store, "update accounts set limit_paise = 1 where id = 'FK0001'")
+    assert house.rows("select count(*) from accounts where limit_paise = 1") == [(1,)]
+
+
+def test_what_the_database_refuses_of_what_is_written_at_once_leaves_nothing(house: House, store: Store) -> None:
+    for refused in ("update accounts set limit_paise = -1", "insert into users (id, name) select id, name from users"):
+        with pytest.raises(psycopg.errors.IntegrityError):
+            run_at_once(
+                store, "update accounts set limit_paise = 1", refused, "update accounts set limit_paise = 2"
+            )
+
+        assert house.rows("select count(*) from accounts where limit_paise in (1, 2)") == [(0,)]
+    run_at_once(store, "update accounts set limit_paise = 1 where id = 'FK0001'")
+    assert house.rows("select count(*) from accounts where limit_paise = 1") == [(1,)]
+
+
+def test_a_connection_lost_while_it_is_written_at_once_is_the_database_away(wire: Proxy, store: Store) -> None:
+    with pytest.raises(StoreAway):
+        run_at_once(store, "update accounts set limit_paise = 1", then=wire.cut)
+    wire.mend()
+
+    run(store, "select 1")
 
 
 @pytest.mark.parametrize("together", [False, True])

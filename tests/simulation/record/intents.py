@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+import psycopg
+
 from domain.intents import Acceptance, AcceptedLine
 from domain.lifecycle import TERMINAL
 from store.intents import KeptIntent, NewIntent
@@ -17,6 +19,13 @@ def insert(unit: Unit, intents: Sequence[NewIntent]) -> set[str]:
     return {
         intent.id for intent in intents if unit.insert("intents", (intent.user_id, intent.idempotency_key), intent)
     }
+
+
+def insert_all(unit: Unit, intents: Sequence[NewIntent]) -> None:
+    unit.statement()
+    for intent in intents:
+        if not unit.insert("intents", (intent.user_id, intent.idempotency_key), intent):
+            raise psycopg.errors.UniqueViolation("duplicate key value violates unique constraint")
 
 
 def find(unit: Unit, user_id: str, idempotency_key: str, now: datetime) -> KeptIntent | None:

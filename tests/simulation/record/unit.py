@@ -198,6 +198,8 @@ class Store:
     def unit(self) -> _Opened:
         return _Opened(self._record)
 
+    at_once = unit
+
     def close(self) -> None: ...
 
 
