@@ -9,22 +9,18 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import psycopg
 
 from domain.commands import CommandKind
 from domain.errors import CoordinatorError, KeyReused, KeySpent, Overloaded, StoreAway
-from domain.events import Event, EventType, Source
-from domain.groups import GroupPolicy
-from domain.ids import broker_tag, new_id
-from domain.intents import Acceptance, AcceptedLine, OrderLine, Submission
-from domain.lifecycle import OrderState
+from domain.intents import Acceptance, AcceptedLine, Submission
 from domain.orders import Order
 from pipeline.admission import Admission
 from pipeline.chain import FIRST
 from pipeline.crash import crash
 from pipeline.desk import Desk
+from pipeline.drafting import make_orders, policy_for, received
 from pipeline.guards import Stopped, hold
 from pipeline.pace import Pace
 from store import commands, intents, orders
@@ -42,6 +38,15 @@ _FULL = Overloaded("too many requests wait to be written down")
 class _Waiting:
     submission: Submission
     answer: Future[Acceptance]
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A submission as it would be stored."""
+
+    submission: Submission
+    intent: intents.NewIntent
+    orders: tuple[Order, ...]
 
 
 class Intake:
@@ -153,64 +158,59 @@ class Intake:
 
     def _store(self, submissions: Sequence[Submission]) -> dict[int, Stopped]:
         """Store what is new; gives the acceptances of these by their place in the batch, and what stopped signals."""
-        now, settings = self._desk.now(), self._desk.settings()
-        drafts: dict[int, tuple[Order, ...]] = {}
-        for number, submission in enumerate(submissions):
-            seconds = submission.request.max_unsent_sec or settings.max_unsent_s
-            installation, send_before = self._desk.environment.installation, now + timedelta(seconds=seconds)
-            drafts[number] = make_orders(
-                installation, submission, now, send_before, policy_for(self._desk, submission)
-            )
-        numbers = sorted(drafts, key=lambda number: (submissions[number].user_id, submissions[number].idempotency_key))
-        window_until = now + timedelta(seconds=settings.idempotency_window_s)
-        made = {
-            number: intents.NewIntent(
-                id=drafts[number][0].intent_id,
-                user_id=submissions[number].user_id,
-                key_id=submissions[number].key_id,
-                kind=CommandKind.PLACE,
-                idempotency_key=submissions[number].idempotency_key,
-                fingerprint=submissions[number].fingerprint,
-                order_ids=tuple(order.id for order in drafts[number]),
-                accepted_at=now,
-                window_until=window_until,
-            )
-            for number in numbers
-        }
+        now = self._desk.now()
+        drafts = {number: self._draft(submission, now) for number, submission in enumerate(submissions)}
+        # Two batches that share keys wait for each other in one direction only.
+        wanted = sorted(drafts, key=lambda number: (submissions[number].user_id, submissions[number].idempotency_key))
         guarded = {number: of for number, of in enumerate(submissions) if of.guard is not None}
-        if not guarded and self._store_all([(submissions[number], made[number], drafts[number]) for number in numbers], now):
-            return {number: _acceptance(drafts[number]) for number in numbers}
+        if not guarded and self._store_all([drafts[number] for number in wanted], now):
+            return {number: _acceptance(draft.orders) for number, draft in drafts.items()}
         stopped: dict[int, Stopped] = {}
         with self._desk.store.unit() as unit:
             if guarded:
-                stopped = hold(unit, guarded, {number: drafts[number][0].intent_id for number in guarded}, now)
-                numbers = [number for number in numbers if number not in stopped]
+                stopped = hold(unit, guarded, {number: drafts[number].intent.id for number in guarded}, now)
+                wanted = [number for number in wanted if number not in stopped]
                 crash("intake.after_guard")
-            new = intents.insert(unit, [made[number] for number in numbers])
-            stored = [number for number in numbers if made[number].id in new]
+            new = intents.insert(unit, [drafts[number].intent for number in wanted])
+            stored = [number for number in wanted if drafts[number].intent.id in new]
             if stored:
                 with unit.together():
-                    _insert_orders(unit, [(submissions[number], drafts[number]) for number in stored], now)
+                    _insert_orders(unit, [drafts[number] for number in stored], now)
             crash("intake.before_commit")
         crash("intake.after_commit")
         if stored:
             self._desk.wakeups.wake(FIRST[CommandKind.PLACE])
-        return {number: _acceptance(drafts[number]) for number in stored} | stopped
+        return {number: _acceptance(drafts[number].orders) for number in stored} | stopped
 
-    def _store_all(
-        self, batch: Sequence[tuple[Submission, intents.NewIntent, tuple[Order, ...]]], now: datetime
-    ) -> bool:
-        """Store all of it in one trip; False, and nothing is stored, where a key isn't new."""
+    def _store_all(self, drafts: Sequence[_Draft], now: datetime) -> bool:
+        """Store all of it in one round trip; False, and nothing is stored, where one's key isn't new."""
         try:
             with self._desk.store.at_once() as unit:
-                intents.insert_all(unit, [intent for _, intent, _ in batch])
-                _insert_orders(unit, [(submission, made) for submission, _, made in batch], now)
+                intents.insert_all(unit, [draft.intent for draft in drafts])
+                _insert_orders(unit, drafts, now)
                 crash("intake.before_commit")
         except psycopg.errors.UniqueViolation:
             return False
         crash("intake.after_commit")
         self._desk.wakeups.wake(FIRST[CommandKind.PLACE])
         return True
+
+    def _draft(self, submission: Submission, now: datetime) -> _Draft:
+        settings, installation = self._desk.settings(), self._desk.environment.installation
+        send_before = now + timedelta(seconds=submission.request.max_unsent_sec or settings.max_unsent_s)
+        made = make_orders(installation, submission, now, send_before, policy_for(self._desk, submission))
+        intent = intents.NewIntent(
+            id=made[0].intent_id,
+            user_id=submission.user_id,
+            key_id=submission.key_id,
+            kind=CommandKind.PLACE,
+            idempotency_key=submission.idempotency_key,
+            fingerprint=submission.fingerprint,
+            order_ids=tuple(order.id for order in made),
+            accepted_at=now,
+            window_until=now + timedelta(seconds=settings.idempotency_window_s),
+        )
+        return _Draft(submission, intent, made)
 
     def _kept(self, submission: Submission) -> Acceptance | CoordinatorError:
         """What the key stands for already."""
@@ -225,85 +225,13 @@ class Intake:
         return kept.acceptance
 
 
-def _insert_orders(unit: Unit, of: Sequence[tuple[Submission, tuple[Order, ...]]], now: datetime) -> None:
+def _insert_orders(unit: Unit, drafts: Sequence[_Draft], now: datetime) -> None:
     """The orders of intents that are new, with their commands and first events."""
-    made = [order for _, drafts in of for order in drafts]
-    lines = [line for submission, _ in of for line in submission.request.orders]
+    made = [order for draft in drafts for order in draft.orders]
+    lines = [line for draft in drafts for line in draft.submission.request.orders]
     orders.insert(unit, made, now)
     commands.insert_placements(unit, [order.id for order in made], FIRST[CommandKind.PLACE], now)
     orders.append_events(unit, [received(*pair) for pair in zip(made, lines, strict=True)])
-
-
-def policy_for(desk: Desk, submission: Submission) -> GroupPolicy:
-    """What the request says; where it says nothing, what its user has chosen."""
-    request = submission.request
-    if request.policy is not None or len(request.orders) == 1:
-        return request.policy or GroupPolicy.BEST_EFFORT
-    chosen = desk.user_settings().get(submission.user_id)
-    is_partial = chosen is None or chosen.allow_partial_multi_order
-    return GroupPolicy.BEST_EFFORT if is_partial else GroupPolicy.ALL_OR_NONE
-
-
-def make_orders(
-    installation: str,
-    submission: Submission,
-    now: datetime,
-    send_before: datetime,
-    policy: GroupPolicy = GroupPolicy.BEST_EFFORT,
-) -> tuple[Order, ...]:
-    """The orders of a request; they are a group where its lines, by the policy or by what they come after, wait for others."""
-    intent_id = new_id()
-    lines = submission.request.orders
-    is_group = len(lines) > 1 and (
-        policy is not GroupPolicy.BEST_EFFORT or any(line.after is not None for line in lines)
-    )
-    made = []
-    for number, line in enumerate(submission.request.orders):
-        order_id = new_id()
-        made.append(
-            Order(
-                id=order_id,
-                intent_id=intent_id,
-                line=number,
-                correlation_id=line.correlation_id,
-                user_id=submission.user_id,
-                instrument=line.instrument,
-                side=line.side,
-                quantity=line.quantity,
-                product=line.product,
-                order_type=line.order_type,
-                validity=line.validity,
-                price=line.price,
-                trigger_price=line.trigger_price,
-                disclosed_quantity=line.disclosed_quantity,
-                market_protection=line.market_protection,
-                wanted_broker=line.broker.lower() if line.broker else None,
-                wanted_account=line.account,
-                strategy=line.strategy,
-                tag=line.tag,
-                broker_tag=broker_tag(installation, order_id),
-                accepted_at=now,
-                send_before=send_before,
-                policy=policy if is_group else None,
-                after=line.after,
-            )
-        )
-    return tuple(made)
-
-
-def received(order: Order, line: OrderLine) -> Event:
-    terms = {
-        "instrument": order.instrument,
-        "quantity": order.quantity,
-        "order_type": order.order_type,
-        "validity": order.validity,
-        "price": order.price,
-        "trigger_price": order.trigger_price,
-    }
-    detail: dict[str, Any] = {"set": terms, "request": line.model_dump(mode="json", by_alias=True, exclude_none=True)}
-    if order.policy is not None:
-        detail["policy"] = order.policy
-    return Event(order.id, 0, EventType.RECEIVED, None, OrderState.RECEIVED, Source.CLIENT, order.accepted_at, detail)
 
 
 def _acceptance(made: Sequence[Order]) -> Acceptance:

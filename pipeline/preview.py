@@ -29,7 +29,7 @@ from domain.verdicts import Proceed, Reject, Verdict, Wait
 from pipeline.calls import lines_of_calls
 from pipeline.choices import Choice, explain
 from pipeline.desk import Desk
-from pipeline.intake import make_orders, policy_for
+from pipeline.drafting import make_orders, policy_for
 from pipeline.intake_group import Facts, Judges, no_route
 from pipeline.slices import cut
 from pipeline.steps import STEPS

@@ -29,7 +29,7 @@ from pipeline.accepting import with_tries
 from pipeline.chain import FIRST
 from pipeline.crash import crash
 from pipeline.desk import Desk
-from pipeline.intake import make_orders, received
+from pipeline.drafting import make_orders, received
 from store import accounts, acts, commands, intents, orders, positions, schedules, switches
 from store.acts import Once
 from store.unit import Unit

@@ -37,7 +37,7 @@ class Rows:
         same: list[str | None] = []
         arrays = [_array(self._kinds[0], first)]
         for kind, values in zip(self._kinds[1:], others, strict=True):
-            value = values[0]
+            value = values[0] if values else None  # no rows are a table, too
             if values.count(value) == len(values):
                 same.append(None if value is None else storable(str(value)))
                 arrays.append("" if kind == "json" else "{}")

@@ -45,16 +45,11 @@ def unit(database_url: str) -> Iterator[Unit]:
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.tuples(*COLUMNS), min_size=1, max_size=5))
+@given(st.lists(st.tuples(*COLUMNS), max_size=5))
 def test_every_value_arrives(unit: Unit, rows: list[tuple[Any, ...]]) -> None:
-    ids, counts, names, kinds, flags, prices, times, details = map(list, zip(*rows, strict=True))
+    *columns, details = ([row[at] for row in rows] for at in range(len(COLUMNS)))
 
-    read = unit.rows(
-        READ,
-        ROWS.parameters(
-            ids, counts, names, kinds, flags, prices, times, [None if of is None else dump(of) for of in details]
-        ),
-    )
+    read = unit.rows(READ, ROWS.parameters(*columns, [None if of is None else dump(of) for of in details]))
 
     assert [row[:7] for row in read] == [
         (*row[:2], None if row[2] is None else storable(row[2]), *row[3:7]) for row in rows
