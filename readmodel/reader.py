@@ -80,12 +80,12 @@ class Reader:
             if time.monotonic() - began > QUICKLY_S:
                 raise
             # Perhaps only the pooled connections had died, with a server that is back already.
-            self._store.engine.dispose()
+            self._store.renew()
             return work()
 
     def _asked(self, question: Callable[Concatenate[Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
-            with self._engine.connect() as connection:
+            with self._store.looked_after(), self._engine.connect() as connection:
                 try:
                     return question(connection, *args, **kwargs)
                 except (psycopg.OperationalError, psycopg.InterfaceError):

@@ -100,7 +100,7 @@ class Store:
         of a statement (a lock not had in time, a constraint) is raised as psycopg's own error.
         """
         try:
-            with self.engine.connect() as connection:
+            with self.looked_after(), self.engine.connect() as connection:
                 driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
                 try:
                     yield Unit(driver)
@@ -108,7 +108,7 @@ class Store:
                 except BaseException as error:
                     if not _rolled_back(driver):
                         connection.invalidate()
-                        self.engine.dispose()  # the other idle connections were lost with this one, most likely
+                        self.renew()  # the other idle connections were lost with this one, most likely
                         if isinstance(error, psycopg.Error):
                             raise StoreAway("the database went away") from error
                     elif isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_SERVER_UNFIT):
@@ -136,8 +136,24 @@ class Store:
                     connection.rollback()  # of what did not get as far as its commit
                     connection.autocommit = False
 
+    @contextmanager
+    def looked_after(self) -> Iterator[None]:
+        """A connection that is had within the block is closed after it where its pool was given up meanwhile."""
+        pool = self.engine.pool
+        try:
+            yield
+        finally:
+            if self.engine.pool is not pool:
+                pool.dispose()  # it came back to what belongs to nobody any more
+
+    def renew(self) -> None:
+        """Close the idle connections; those in use are closed when they come back."""
+        pool = self.engine.pool
+        self.engine.dispose(close=False)  # first: what comes back from here on closes itself
+        pool.dispose()
+
     def close(self) -> None:
-        self.engine.dispose()
+        self.renew()
 
 
 def is_passing(error: BaseException) -> bool:

@@ -181,6 +181,26 @@ def test_a_database_that_is_away_is_told_at_the_first_use(wire: Proxy, store: St
         unit.rows("select 1")
 
 
+def test_a_connection_in_use_when_its_store_is_closed_is_closed_when_it_comes_back(house: House) -> None:
+    store, used, closed = Store(house.database_url, name="closed-in-use", size=2), threading.Event(), threading.Event()
+
+    def use() -> None:
+        with store.unit() as unit:
+            unit.rows("select 1")
+            used.set()
+            closed.wait(10)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    assert used.wait(10)
+    store.close()
+    closed.set()
+    thread.join()
+
+    left = "select count(*) from pg_stat_activity where application_name = 'closed-in-use'"
+    assert eventually(lambda: house.rows(left) == [(0,)])
+
+
 def test_a_pool_that_is_used_up_is_told(house: House) -> None:
     store = Store(house.database_url, name="small", size=1)
     store.engine.pool._timeout = 0.05  # type: ignore[attr-defined]

@@ -13,19 +13,17 @@ from readmodel.reader import Reader
 
 
 class Engine:
-    def __init__(self) -> None:
-        self.disposals = 0
-
     def execution_options(self, **_options):
         return self
-
-    def dispose(self) -> None:
-        self.disposals += 1
 
 
 class FakeStore:
     def __init__(self) -> None:
         self.engine = Engine()
+        self.renewals = 0
+
+    def renew(self) -> None:
+        self.renewals += 1
 
     def close(self) -> None:
         pass
@@ -62,7 +60,7 @@ def test_connections_that_died_in_the_pool_cost_one_quiet_retry():
             return answer
 
         assert await reader.run(work) == "here"
-        assert store.engine.disposals == 1
+        assert store.renewals == 1
         reader.close()
 
     asyncio.run(scenario())
