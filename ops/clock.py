@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ from pipeline.crash import crash
 from pipeline.desk import Desk, from_env
 from pipeline.firing import Firing
 from pipeline.retention import forget_old
+from pipeline.stopping import StopSignals
 from pipeline.sweep import Sweep
 from store.unit import Leadership
 
@@ -34,26 +34,24 @@ FORGET_EVERY_S = 60.0
 
 def main() -> int:
     logs.begin()
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stop = StopSignals()
     desk = from_env("clock")
     desk.wakeups.start()
     if ready_file := os.environ.get("READY_FILE"):
         Path(ready_file).touch()
-    tick_until(stopping, desk)
+    tick_until(stop, desk)
     desk.close()
     return 0
 
 
-def tick_until(stopping: threading.Event, desk: Desk) -> None:
+def tick_until(stop: StopSignals | threading.Event, desk: Desk) -> None:
     """Each second, while this process is the leader: begin what is scheduled and what follows switches, and sweep."""
     sweep, firing = Sweep(desk), Firing(desk)
     aftermath = Beside("aftermath", partial(carry_out, desk))
     leadership = Leadership(desk.store, "clock")
     retention = Beside("retention", partial(forget_old, desk))
     partitions_at = forget_at = 0.0
-    while not stopping.is_set():
+    while not stop.is_set():
         started = time.monotonic()
         try:
             if leadership.held():
@@ -70,7 +68,7 @@ def tick_until(stopping: threading.Event, desk: Desk) -> None:
             log.warning("no sweep: %s", error)
         except Exception:
             log.exception("a sweep failed; the next one tries again")
-        stopping.wait(max(0.05, TICK_S - (time.monotonic() - started)))
+        stop.wait(max(0.05, TICK_S - (time.monotonic() - started)))
     firing.close()
     retention.close()
     aftermath.close()

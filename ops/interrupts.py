@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -17,20 +17,25 @@ class Interrupts:
     """What has been asked so far. While `raising` is on, a signal interrupts whatever the main thread does."""
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
+        self._asked = False
+        self._woken, self.waker = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.waker, False)
         self.raising = True
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        first = not self._asked.is_set()
-        self._asked.set()
+        first, self._asked = not self._asked, True
         if first and self.raising:
             raise Interrupted(signal.Signals(number).name)
 
     def wait(self) -> None:
-        """Sleep until somebody asks."""
+        """Sleep until somebody asks; also one who asked just before (see pipeline/stopping.py) is heard."""
         self.raising = False
-        while not self._asked.wait(timeout=3600):
-            pass
+        while not self._asked:
+            os.read(self._woken, 4096)
+
+    def close(self) -> None:
+        os.close(self._woken)
+        os.close(self.waker)
 
 
 @contextmanager
@@ -40,9 +45,12 @@ def handling_interrupts() -> Iterator[Interrupts]:
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
+    woken_before = signal.set_wakeup_fd(interrupts.waker, warn_on_full_buffer=False)
     before = {number: signal.signal(number, interrupts.handle) for number in numbers}
     try:
         yield interrupts
     finally:
+        signal.set_wakeup_fd(woken_before)
+        interrupts.close()
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -27,6 +26,7 @@ from pipeline.pace import Pace
 from pipeline.rabbit import connect
 from pipeline.reports import apply_due
 from pipeline.stage import PACE_S, Engine
+from pipeline.stopping import StopSignals
 from pipeline.wakeups import DEEP
 
 if TYPE_CHECKING:
@@ -54,11 +54,9 @@ def main(arguments: list[str]) -> int:
 
 def run(name: str, build: Callable[[Desk], tuple[dict[str, Handler], Callable[[], None]]], *, threads: int) -> int:
     """Consume the handlers' queues until SIGTERM or SIGINT; finishes what is under way first."""
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stop = StopSignals()
     desk = from_env(name)
-    desk.stopping = stopping
+    desk.stopping = stop.event
     desk.wakeups.start()
     handlers, stop_handlers = build(desk)
     broker = connect(desk.environment.queue_url)
@@ -76,7 +74,7 @@ def run(name: str, build: Callable[[Desk], tuple[dict[str, Handler], Callable[[]
     log.info("%s consumes %s", name, ", ".join(sorted(handlers)))
     for stage in handlers:
         desk.wakeups.wake(stage, deep=True)
-    stopping.wait()
+    stop.wait()
     log.info("%s stops", name)
     finish(worker, stop_handlers)
     desk.close()
