@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,23 @@ from typing import Any
 from ops.child import Process
 from ops.console import Say, silence
 from ops.probes import http_ok
-from ops.stack import Stack
+from ops.stack import PROJECT, Stack
 
-PROJECT = Path(__file__).resolve().parent.parent
 WITHOUT_QUEUE = ("web", "clock", "listen")  # they take intents, keep time and hear news while RabbitMQ is away
 SIMULATED = ("upstox", "zerodha")
+IMPORTS = (  # once for all processes; each would take a second or more for it
+    "domain",
+    "store",
+    "brokers",
+    "readmodel",
+    "pipeline",
+    "ingress",
+    "ops.clock",
+    "gunicorn.app.wsgiapp",
+    "gunicorn.arbiter",
+    "gunicorn.glogging",
+    "sqlalchemy.dialects.postgresql.psycopg",
+)
 PORTS: Mapping[str, int | None] = {
     "web": 8000,
     "simulator-upstox": None,
@@ -43,7 +56,16 @@ def coordinator_stack(
         simulators = {name: simulator_url(stack, name) for name in (*SIMULATED, "control")}
         return {"simulators": simulators} | dict((prepare or usual_preparation())(stack))
 
-    return Stack(root, processes, ports=PORTS, prepare=prepared, fast=fast, say=say, environment=environment)
+    return Stack(
+        root,
+        processes,
+        ports=PORTS,
+        prepare=prepared,
+        imports=IMPORTS,
+        fast=fast,
+        say=say,
+        environment=environment,
+    )
 
 
 def usual_preparation() -> Prepare:
@@ -71,6 +93,7 @@ def processes(stack: Stack) -> list[Process]:
                 ready_file=None if is_web else ready / name,
                 folder=PROJECT,
                 needs_queue=name not in WITHOUT_QUEUE,
+                module=module_of(command),
             )
         )
     return found
@@ -82,8 +105,16 @@ def simulator(stack: Stack, ready: Path) -> Process:
     postbacks = f"{stack.base_url}/postbacks"
     state = stack.folder.root / "simulator.json"
     env = stack.environment(**ports, SIMULATOR_STATE=state, SIMULATOR_POSTBACKS=postbacks)
-    command = ["python", "-m", "brokers.simulator"]
-    return Process("simulator", command, env=env, ready_file=ready / "simulator", folder=PROJECT, needs_queue=False)
+    module = ["brokers.simulator"]
+    return Process(
+        "simulator",
+        ["python", "-m", *module],
+        env=env,
+        ready_file=ready / "simulator",
+        folder=PROJECT,
+        needs_queue=False,
+        module=module,
+    )
 
 
 def simulator_url(stack: Stack, name: str) -> str:
@@ -93,6 +124,16 @@ def simulator_url(stack: Stack, name: str) -> str:
 def web_concurrency() -> int:
     """WEB_CONCURRENCY, else half of the cores, since the stages and the servers need the others."""
     return int(os.environ.get("WEB_CONCURRENCY") or max(1, (os.cpu_count() or 1) // 2))
+
+
+def module_of(command: str) -> list[str]:
+    """What `python -m` is followed by in a line of the Procfile; gunicorn is a module, too. Empty where a shell is needed."""
+    match shlex.split(command):
+        case ["python", "-m", *module] if "$" not in command:
+            return module
+        case ["gunicorn", *_] as module if "$" not in command:
+            return module
+    return []
 
 
 def read_procfile(path: Path) -> dict[str, str]:

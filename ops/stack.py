@@ -13,12 +13,14 @@ from typing import Any, Self
 
 from ops.child import Process
 from ops.console import Say, silence
+from ops.forking import ForkServer
 from ops.ports import Ports
 from ops.runfolder import FolderProblem, RunFolder
 from ops.services import Services, Urls
-from ops.supervisor import ProcessFailed, Supervisor
+from ops.supervisor import FORK_SERVER, ProcessFailed, Supervisor
 
 STATE = "stack.json"
+PROJECT = Path(__file__).resolve().parent.parent
 
 
 class Stack:
@@ -30,6 +32,8 @@ class Stack:
         ports: names of further ports to choose, with the preferred number or None. A port called "web" is `base_url`.
         prepare: migrates and seeds, before any process runs, while RabbitMQ may still be starting. What it returns is
             added to stack.json.
+        imports: what several of the processes import, modules and whole packages: imported once, by a fork server that
+            then becomes each process with a `module`.
         vhosts: RabbitMQ's virtual hosts; the first one is in `queue_url`.
         fast: nothing is forced onto the disk (tests).
         environment: DATABASE_URL, RABBITMQ_URL and REDIS_URL in it are used instead of starting such a service.
@@ -45,6 +49,7 @@ class Stack:
         *,
         ports: Mapping[str, int | None] | None = None,
         prepare: Callable[[Stack], Mapping[str, Any]] = lambda stack: {},
+        imports: Sequence[str] = (),
         vhosts: Sequence[str] = ("/",),
         fast: bool = False,
         say: Say = silence,
@@ -53,7 +58,8 @@ class Stack:
         self.folder = RunFolder(root)
         self._ports = Ports(self.folder)
         self._make_processes, self._prepare, self._wanted_ports = processes, prepare, ports or {}
-        self._vhosts, self._fast, self._say, self._environment = vhosts, fast, say, dict(environment)
+        self._imports, self._vhosts, self._fast, self._say = imports, vhosts, fast, say
+        self._environment = dict(environment)
         self._supervisor: Supervisor | None = None
         self._services: Services | None = None
         self._names: list[str] = []
@@ -88,6 +94,8 @@ class Stack:
             supervisor=self._supervisor,
         )
         self._services.begin()
+        if self._imports:
+            self._supervisor.fork_from(self._fork_server())
         self.ports = self._ports.choose(self._wanted_ports)
         self._services.wait("postgres", "valkey")
         try:
@@ -96,6 +104,8 @@ class Stack:
             raise ProcessFailed(f"preparing the database failed: {type(error).__name__}: {error}") from error
         processes = list(self._make_processes(self))
         self._names = [process.name for process in processes]
+        if self._imports:
+            self._supervisor.wait_ready(FORK_SERVER)
         for process in processes:
             if not process.needs_queue:
                 self._supervisor.start(process)
@@ -187,6 +197,10 @@ class Stack:
         self._ports.release()
         (self.folder.root / STATE).unlink(missing_ok=True)
         self.folder.unlock()
+
+    def _fork_server(self) -> ForkServer:
+        root = self.folder.root
+        return ForkServer(self._imports, env=self.environment(), folder=PROJECT, ready_file=root / f"{FORK_SERVER}.ready")
 
     def _write_state(self) -> None:
         if self._is_up:

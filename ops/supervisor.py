@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from ops.child import Child, Process
 from ops.console import Say, silence
+from ops.forking import ForkServer
 from ops.leftovers import Identity, end_leftovers
 from ops.runfolder import RunFolder
 
@@ -25,6 +26,7 @@ BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 FORGIVEN_AFTER_S = 5.0  # a process that was ready and lived this long has its deaths forgotten
 FAILURES_MAX = 4  # who waits for a process that dies this often in a row without ever being ready waits no more
 RECORD = "processes.json"
+FORK_SERVER = "fork-server"
 
 
 class ProcessFailed(Exception):
@@ -37,6 +39,7 @@ class Supervisor:
     def __init__(self, folder: RunFolder, say: Say = silence, on_change: Callable[[], None] | None = None) -> None:
         self._folder, self._say, self._on_change = folder, say, on_change
         self._children: dict[str, Child] = {}
+        self._forks: ForkServer | None = None
         self._tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._closing, self._over = threading.Event(), threading.Event()
         end_leftovers(map(Identity.from_json, folder.read_json(RECORD, [])))
@@ -46,6 +49,20 @@ class Supervisor:
     def start(self, process: Process) -> None:
         """Start it and return at once; from now on it is started again whenever it dies."""
         self._do(lambda: self._start(process))
+
+    def fork_from(self, forks: ForkServer) -> None:
+        """Start a fork server. Processes that name a module are forked from it from when it is ready on."""
+        self._forks = forks
+        self.start(
+            Process(
+                FORK_SERVER,
+                forks.command,
+                env=forks.env,
+                folder=forks.folder,
+                ready_file=forks.ready_file,
+                inherits=forks.begin,
+            )
+        )
 
     def wait_ready(self, *names: str) -> None:
         """Wait until all of them are ready.
@@ -125,6 +142,8 @@ class Supervisor:
             self.stop(*list(self._children))
             self._do(self._over.set)
             self._thread.join()
+            if self._forks is not None:
+                self._forks.close()
 
     def _keep(self) -> None:
         while not self._over.is_set():
@@ -157,7 +176,7 @@ class Supervisor:
         before = self._children.get(process.name)
         if before is not None and before.pid is not None:
             raise ProcessFailed(f"{process.name}: runs already")
-        child = Child(process, self._folder.logs / f"{process.name}.log", keep=keep)
+        child = Child(process, self._folder.logs / f"{process.name}.log", keep=keep, forks=self._forks)
         if before is None:
             rotate(child)
         self._children[process.name] = child

@@ -15,8 +15,8 @@ from ops.bench.comparison import Shape
 from ops.bench.report import document, show, write
 from ops.bench.scenarios import DEFAULT, SCENARIOS, SHORT, Bench, Lengths
 from ops.interrupts import Interrupted, handling_interrupts
-from ops.processes import PROJECT
 from ops.runfolder import FolderProblem
+from ops.stack import PROJECT
 from ops.supervisor import ProcessFailed
 
 RESULT = PROJECT / ".run" / "bench.json"

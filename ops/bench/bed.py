@@ -23,9 +23,9 @@ from ops.bench.processes import Reading, read
 from ops.child import Process
 from ops.console import Say, silence
 from ops.probes import http_ok
-from ops.processes import PROJECT, read_procfile, web_concurrency
+from ops.processes import read_procfile, web_concurrency
 from ops.sandbox import SandboxAccount, seed
-from ops.stack import Stack
+from ops.stack import PROJECT, Stack
 from pipeline.desk import IST
 from store import settings
 from store.migrate import upgrade

@@ -21,8 +21,7 @@ from psycopg.rows import dict_row
 from domain.events import FOLDED, fold
 from domain.lifecycle import AT_BROKER, TERMINAL, OrderState
 from domain.settings import Settings
-from ops.processes import PROJECT
-from ops.stack import Stack
+from ops.stack import PROJECT, Stack
 
 DEADLINE_S = 60.0  # for whatever has to come about on a machine that others use as well
 ORDERS = PROJECT / "examples" / "orders.json"

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from ops.processes import PROJECT, coordinator_stack
+from ops.processes import coordinator_stack
+from ops.stack import PROJECT
 from ops.supervisor import ProcessFailed
 
 ROOT = PROJECT / ".run-test" / "cli" / ".run"  # named as a person's, so that the commands find it by themselves

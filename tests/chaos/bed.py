@@ -22,9 +22,9 @@ from domain.settings import Settings
 from ops.child import Process
 from ops.console import Say, silence
 from ops.preparing import prepare
-from ops.processes import PORTS, PROJECT, SIMULATED, processes, simulator_url
+from ops.processes import PORTS, SIMULATED, processes, simulator_url
 from ops.sandbox import ACCOUNTS, SandboxAccount
-from ops.stack import Stack
+from ops.stack import PROJECT, Stack
 
 ROOT = PROJECT / ".run-chaos"
 GIVEN = ("DATABASE_URL", "OWNER_DATABASE_URL", "RABBITMQ_URL", "REDIS_URL")
@@ -254,7 +254,7 @@ class Bed:
             if self._sabotage is not None and process.name != "simulator":
                 module = f"python -m tests.chaos.sabotaged {self._sabotage} "
                 command = [word.replace("python -m ", module) for word in command]
-            self._processes[process.name] = replace(process, command=command, env={**process.env, **own})
+            self._processes[process.name] = replace(process, command=command, env={**process.env, **own}, module=())
         return list(self._processes.values())
 
 

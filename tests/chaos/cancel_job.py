@@ -26,10 +26,10 @@ import httpx2
 import psycopg
 
 from ops.interrupts import Interrupted, handling_interrupts
-from ops.processes import PROJECT, SIMULATED
+from ops.processes import SIMULATED
 from ops.sandbox import SandboxAccount
 from ops.sandbox import seed as open_accounts
-from ops.stack import Stack
+from ops.stack import PROJECT, Stack
 from ops.supervisor import ProcessFailed
 from tests.chaos.bed import LIMIT_PAISE, ROOT, Bed, until
 

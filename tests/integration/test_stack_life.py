@@ -55,7 +55,7 @@ def test_a_background_run_beside_taken_ports_ends_within_ten_seconds_of_sigint(r
         assert wait_until(lambda: mentioning(root) == [], timeout_s=10)
 
     assert time.monotonic() - asked_at < 10
-    assert len(identities) == 6  # PostgreSQL, Valkey, RabbitMQ, epmd, web, worker
+    assert len(identities) == 7  # PostgreSQL, Valkey, RabbitMQ, epmd, fork server, web, worker
     assert [identity.name for identity in identities if identity.is_alive()] == []
     output = (root.parent / "output").read_text()
     assert "a-key" in output

@@ -17,9 +17,10 @@ import pytest
 from ops.leftovers import Identity, end_leftovers
 from ops.package_index import Index, IndexProblem, configured_index
 from ops.ports import Ports, first_outgoing
-from ops.processes import PROJECT, read_procfile
+from ops.processes import read_procfile
 from ops.runfolder import RunFolder
 from ops.services.debian import copy_sources, prune
+from ops.stack import PROJECT
 
 WHEEL = b"the wheel's bytes"
 INDEX_SETTINGS = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL", "PIP_CONFIG_FILE", "SSL_CERT_FILE", "PIP_CERT")

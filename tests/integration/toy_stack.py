@@ -1,4 +1,4 @@
-"""A small stack to start, kill and stop: `python toy_stack.py up|down ROOT`. One web server and one stubborn worker."""
+"""A small stack to start, kill and stop: `python toy_stack.py up|down ROOT`. One forked web server, one stubborn worker."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ while True:
 
 
 def web(stack: Stack) -> Process:
-    command = ["python", "-m", "http.server", str(stack.ports["web"]), "--bind", "127.0.0.1"]
+    module = ["http.server", str(stack.ports["web"]), "--bind", "127.0.0.1"]
     folder = stack.folder.root / "public"
     folder.mkdir(exist_ok=True)
-    return Process("web", command, env=stack.environment(), ready=http_ok(stack.base_url), folder=folder)
+    ready = http_ok(stack.base_url)
+    return Process("web", ["python", "-m", *module], env=stack.environment(), ready=ready, folder=folder, module=module)
 
 
 def worker(stack: Stack) -> Process:
@@ -38,7 +39,8 @@ def worker(stack: Stack) -> Process:
 def toy_stack(root: Path, *, say: Say) -> Stack:
     facts = {"keys": {"trader": "a-key"}, "first_command": "trader order list"}
     processes = lambda stack: [web(stack), worker(stack)]  # noqa: E731
-    return Stack(root, processes, ports={"web": 8000}, prepare=lambda stack: facts, say=say, fast=True)
+    ports: dict[str, int | None] = {"web": 8000}
+    return Stack(root, processes, ports=ports, prepare=lambda stack: facts, imports=["http.server"], say=say, fast=True)
 
 
 if __name__ == "__main__":

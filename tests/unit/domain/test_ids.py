@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import uuid
 
 import pytest
@@ -18,6 +20,23 @@ def test_ids_are_unique_and_sort_by_their_time() -> None:
     assert len(set(ids)) == len(ids)
     assert [id_[:13] for id_ in ids] == sorted(id_[:13] for id_ in ids)
     assert {uuid.UUID(id_).version for id_ in ids} == {7}
+
+
+def test_two_forks_of_one_process_draw_different_random_bits() -> None:
+    script = """
+import os
+from domain.ids import new_id
+new_id()
+for _ in range(2):
+    if os.fork() == 0:
+        print(new_id()[19:], flush=True)
+        os._exit(0)
+    os.wait()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+
+    first, second = done.stdout.split()
+    assert first != second
 
 
 @given(st.uuids(version=4).map(str))

@@ -1,0 +1,140 @@
+"""Processes that a fork server becomes: they are looked after as those that were started as programs are."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from shared_services import SharedServices
+
+from ops.child import Process
+from ops.leftovers import read_stat
+from ops.probes import wait_until
+from ops.processes import module_of, read_procfile
+from ops.stack import PROJECT, Stack
+from ops.supervisor import FORK_SERVER, ProcessFailed
+
+COSTLY = "print('the import is done', flush=True)"  # it goes to the log of who imports
+PROGRAM = """
+import os, pathlib, signal, sys
+import costly
+if "fail" in sys.argv:
+    sys.exit("no such thing")
+print(__name__, *sys.argv, os.environ["ONLY_HERE"], os.getcwd(), flush=True)
+pathlib.Path(os.environ["READY_FILE"]).touch()
+while True:
+    signal.pause()
+"""
+Start = Callable[..., Stack]
+
+
+@pytest.fixture
+def given(tmp_path: Path, services: SharedServices) -> dict[str, str]:
+    """An environment that names the servers, so that a stack starts none of its own, and where to find the program."""
+    (tmp_path / "costly.py").write_text(COSTLY)
+    (tmp_path / "program.py").write_text(PROGRAM)
+    urls = {key.upper(): str(services.state[key]) for key in ("database_url", "redis_url")}
+    return dict(os.environ) | urls | {"RABBITMQ_URL": services.queue_url, "PYTHONPATH": str(tmp_path)}
+
+
+def stack_of(tmp_path: Path, given: dict[str, str], *more: str) -> Stack:
+    def processes(stack: Stack) -> list[Process]:
+        words, ready = ["program", "one", *more], stack.folder.root / "worker.ready"
+        env = stack.environment(ONLY_HERE="yes")
+        return [Process("worker", ["python", "-m", *words], env=env, ready_file=ready, folder=tmp_path, module=words)]
+
+    return Stack(tmp_path / "run", processes, imports=["costly"], environment=given)
+
+
+@pytest.fixture
+def stack(tmp_path: Path, given: dict[str, str]) -> Iterator[Stack]:
+    with stack_of(tmp_path, given) as running:
+        yield running
+
+
+def test_a_fork_is_the_program_with_session_folder_log_and_environment_of_its_own(stack: Stack, tmp_path: Path) -> None:
+    pids = stack.pids()
+    pid = pids["worker"]
+
+    assert parent_of(pid) == pids[FORK_SERVER]
+    stat = read_stat(pid)
+    assert stat is not None
+    assert stat.group == os.getsid(pid) == pid
+    assert Path(f"/proc/{pid}/comm").read_text() == "worker\n"
+    assert (stack.folder.logs / "worker.log").read_text() == f"__main__ {tmp_path}/program.py one yes {tmp_path}\n"
+    assert (stack.folder.logs / f"{FORK_SERVER}.log").read_text() == "the import is done\n"
+    assert not any("socket" in os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def test_a_killed_fork_is_forked_again(stack: Stack) -> None:
+    before = stack.pids()
+
+    stack.kill("worker")
+    stack.wait_ready("worker")
+
+    after = stack.pids()
+    assert after["worker"] != before["worker"]
+    assert parent_of(after["worker"]) == after[FORK_SERVER] == before[FORK_SERVER]
+    assert read_stat(before["worker"]) is None  # the fork server has reaped it
+    assert stack.supervisor.restarts("worker") == 1
+
+
+def test_a_fork_ends_with_its_fork_server_and_both_come_back(stack: Stack) -> None:
+    before = stack.pids()
+
+    stack.kill(FORK_SERVER)
+    assert wait_until(lambda: stack.supervisor.restarts("worker") == 1, timeout_s=10)
+    stack.wait_ready(FORK_SERVER, "worker")
+
+    assert not {*before.values()} & {*stack.pids().values()}
+    assert wait_until(lambda: read_stat(before["worker"]) is None, timeout_s=5)
+    stack.restart("worker")
+    assert parent_of(stack.pids()["worker"]) == stack.pids()[FORK_SERVER]
+
+
+def test_where_the_fork_server_does_not_answer_the_program_is_started(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.forking.ANSWER_S", 0.2)
+    stack.kill(FORK_SERVER)
+    stack.wait_ready(FORK_SERVER, "worker")
+    server = stack.pids()[FORK_SERVER]
+
+    os.kill(server, signal.SIGSTOP)
+    stack.restart("worker")
+
+    assert parent_of(stack.pids()["worker"]) == os.getpid()
+    os.kill(server, signal.SIGCONT)
+
+
+def test_a_fork_that_fails_at_its_start_tells_its_status_and_its_last_words(tmp_path: Path, given: dict[str, str]) -> None:
+    with (
+        pytest.raises(ProcessFailed, match=r"(?s)exit status 1.*no such thing"),
+        stack_of(tmp_path, given, "fail"),
+    ):
+        pytest.fail("it came up all the same")
+
+
+def test_nothing_is_left_of_a_stack_with_forks(tmp_path: Path, given: dict[str, str]) -> None:
+    with stack_of(tmp_path, given) as stack:
+        pids = stack.pids()
+
+    assert len(pids) == 2
+    assert [pid for pid in pids.values() if read_stat(pid)] == []
+
+
+def test_a_fork_server_can_become_every_process_of_the_procfile() -> None:
+    modules = {name: module_of(command) for name, command in read_procfile(PROJECT / "Procfile").items()}
+
+    assert modules["web"] == ["gunicorn", "-c", "ingress/gunicorn.conf.py", "ingress.app:from_env()"]
+    assert modules["dispatch-upstox"] == ["pipeline.worker", "dispatch", "upstox"]
+    assert all(modules.values())
+    assert module_of("python -m pipeline.worker dispatch $BROKER") == []
+    assert module_of("node server.js") == []
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
