@@ -16,14 +16,17 @@ from ops.stack import PROJECT, Stack
 
 WITHOUT_QUEUE = ("web", "clock", "listen")  # they take intents, keep time and hear news while RabbitMQ is away
 SIMULATED = ("upstox", "zerodha")
-IMPORTS = (  # once for all processes; each would take a second or more for it
+# Imported once for all processes; each would take a second or more for it. Not the door, whose metrics look at import for
+# the folder in which several web processes count together.
+IMPORTS = (
     "domain",
     "store",
     "brokers",
     "readmodel",
     "pipeline",
-    "ingress",
     "ops.clock",
+    "falcon.asgi",
+    "uvloop",
     "gunicorn.app.wsgiapp",
     "gunicorn.arbiter",
     "gunicorn.glogging",

@@ -7,6 +7,7 @@ import os
 import socket
 import uuid
 from collections.abc import Sequence
+from functools import cache
 
 import psycopg
 
@@ -18,7 +19,11 @@ from store import commands
 
 log = logging.getLogger(__name__)
 
-WORKER = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+@cache
+def worker_name(pid: int) -> str:
+    """This process's name in its claims. By pid, since a forked process is another one."""
+    return f"{socket.gethostname()}-{pid}-{uuid.uuid4().hex[:8]}"
 
 
 def open_claim(desk: Desk, stage: str, claimed: Sequence[Command]) -> int | None:
@@ -27,7 +32,7 @@ def open_claim(desk: Desk, stage: str, claimed: Sequence[Command]) -> int | None
         return None
     crash("claims.before_open")
     with desk.claim_store.unit() as unit:
-        return commands.open_claim(unit, WORKER, stage, [command.order_id for command in claimed])
+        return commands.open_claim(unit, worker_name(os.getpid()), stage, [command.order_id for command in claimed])
 
 
 def forget_claim(desk: Desk, claim_id: int | None) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ops.processes import IMPORTS
+
 ROOT = Path(__file__).parents[1]
 FLOORS = {"domain": 0, "store": 1, "brokers": 1, "readmodel": 2, "pipeline": 3, "ingress": 4, "ops": 4}
 
@@ -184,3 +186,22 @@ def test_the_project_speaks_of_nothing_outside_itself() -> None:
             text = path.read_text(encoding="utf-8", errors="ignore")
             told.extend(f"{name}: {match.group()}" for match in outside.finditer(text) if path != Path(__file__))
     assert told == []
+
+
+def test_what_a_fork_server_imports_reads_nothing_that_is_one_processs_own() -> None:
+    """It is imported before there are processes: see docs/decisions/0013-processes-are-forked-on-one-machine.md."""
+    own = ("os.environ", "os.getenv", "os.getpid", "uuid.uuid4", "new_id", "secrets.", "random.random", "time.monotonic()")
+    preloaded = [module for module in files() if package(module) in IMPORTS and not module.endswith("__main__")]
+    found = {module for module in preloaded if any(name in text for text in _run_at_import(module) for name in own)}
+    assert {"pipeline.crash"} == found  # whoever wants a crash starts the program
+
+
+def _run_at_import(module: str) -> Iterator[str]:
+    """What is run when a module is imported: outside of functions and of what is a program."""
+    waiting: list[ast.AST] = [node for node in tree(module).body if not _is_program(node)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.ClassDef | ast.If | ast.Try | ast.With | ast.For):
+            waiting.extend(node.body)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Import | ast.ImportFrom | ast.Expr):
+            yield ast.unparse(node)
