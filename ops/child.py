@@ -137,7 +137,7 @@ class Child:
     def why_it_ended(self) -> str:
         status = self.exit_status
         if status is None:
-            return "together with the fork server" if self.gone.is_set() else "is running"
+            return "with the fork server, which alone knew how" if self.gone.is_set() else "is running"
         return f"exit status {status}" if status >= 0 else f"signal {signal.Signals(-status).name}"
 
     def last_words(self, lines: int = 12) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from ops.forkserver import REQUEST_MAX
 from ops.leftovers import Identity, find_leftovers, send, send_group
 
 ANSWER_S = 5.0  # a fork takes milliseconds
@@ -51,7 +52,7 @@ class Spawned:
 
 
 class NoForkServer(Exception):
-    """It isn't there, or doesn't answer."""
+    """It isn't there, doesn't answer, or can't do that."""
 
 
 class Line:
@@ -61,27 +62,35 @@ class Line:
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.settimeout(ANSWER_S)
         self.theirs = theirs.detach()  # for it to inherit; then to be closed here
+        self.hangs = False  # no answer came in time
 
     def is_up(self) -> bool:
         """It says nothing that it wasn't asked, so that whatever can be read now is its end."""
-        return self._ours.fileno() >= 0 and not select.select([self._ours], [], [], 0)[0]
+        return self._ours.fileno() >= 0 and not _is_readable(self._ours.fileno())
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Raises NoForkServer, after which this one is asked no more."""
-        answer = b""
+        """Raises NoForkServer, and where no answer came this one is asked no more."""
+        message, answer = json.dumps(request).encode(), b""
+        if len(message) > REQUEST_MAX:
+            raise NoForkServer
         try:
             if self.is_up():
-                self._ours.send(json.dumps(request).encode())
+                self._ours.send(message)
                 answer = self._ours.recv(ANSWER_MAX)
-        except OSError:  # it is too slow, or has just ended
+        except TimeoutError:
+            self.hangs = True
+        except OSError:  # it has just ended
             answer = b""
         if not answer:
             self.close()
             raise NoForkServer
         said: dict[str, Any] = json.loads(answer)
+        if "error" in said:
+            raise NoForkServer(said["error"])
         return said
 
     def close(self) -> None:
+        """It ends when it sees that, and what it has forked with it."""
         self._ours.close()
 
 
@@ -100,9 +109,14 @@ class ForkServer:
         return self._line.theirs
 
     def close(self) -> None:
-        """Ask no more; the fork server ends when it sees that, and what it has forked with it."""
+        """Ask no more."""
         if self._line is not None:
             self._line.close()
+
+    @property
+    def hangs(self) -> bool:
+        """Whether the one that runs now has not answered in time: there is nothing to be done with it but to kill it."""
+        return self._line is not None and self._line.hangs
 
     def fork(self, name: str, module: Sequence[str], *, env: Mapping[str, str], folder: Path, log: Path, stop: int) -> Forked:
         """A process that is `python -m MODULE`, as if it had been started so; `stop` is sent to it if its parent dies.
@@ -114,7 +128,11 @@ class ForkServer:
             raise NoForkServer
         request = {"do": "fork", "name": name, "module": [*module], "env": dict(env), "folder": str(folder)}
         answer = self._line.ask(request | {"log": str(log), "stop_signal": stop})
-        return Forked(self._line, name, answer["pid"])
+        try:
+            return Forked(self._line, name, answer["pid"])
+        except OSError as error:  # nothing tells us its death; so that it doesn't run unseen, the fork server ends, too
+            self._line.close()
+            raise NoForkServer from error
 
 
 class Forked:
@@ -127,7 +145,7 @@ class Forked:
         self._identity = Identity.of(name, pid)
 
     def is_dead(self) -> bool:
-        return bool(select.select([self._death], [], [], 0)[0])
+        return _is_readable(self._death)
 
     def send(self, number: int, *, group: bool) -> None:
         if self._line.is_up():
@@ -144,3 +162,9 @@ class Forked:
         except NoForkServer:
             return None
         return status
+
+
+def _is_readable(descriptor: int) -> bool:
+    poll = select.poll()  # select() takes no descriptor from 1,024 on
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))

@@ -17,6 +17,7 @@ import json
 import os
 import pkgutil
 import runpy
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -41,17 +42,38 @@ def main(arguments: Sequence[str]) -> int:
     Path(os.environ["READY_FILE"]).touch()
     while message := asked.recv(REQUEST_MAX):
         request = json.loads(message)
-        if request["do"] == "fork":
-            parent, pid = os.getpid(), os.fork()
-            if pid == 0:
-                asked.close()
-                become(request, parent)
-                return run(request["module"])
-            asked.send(json.dumps({"pid": pid}).encode())
-        else:
-            _, status = os.waitpid(request["pid"], 0)
-            asked.send(json.dumps({"status": os.waitstatus_to_exitcode(status)}).encode())
+        answer = reap(request["pid"]) if request["do"] == "reap" else fork(request)
+        if answer is None:
+            asked.close()
+            return run(request["module"])
+        asked.send(json.dumps(answer).encode())
     return 0
+
+
+def reap(pid: int) -> dict[str, Any]:
+    _, status = os.waitpid(pid, 0)
+    return {"status": os.waitstatus_to_exitcode(status)}
+
+
+def fork(request: dict[str, Any]) -> dict[str, Any] | None:
+    """The pid, once it leads a group of its own to which signals can be sent; None in the fork itself."""
+    here, there = os.pipe()
+    parent = os.getpid()
+    try:
+        pid = os.fork()
+    except OSError as error:  # no memory, or too many processes: that is this one's trouble, and no other's
+        os.close(here)
+        os.close(there)
+        return {"error": str(error)}
+    if pid == 0:
+        os.close(here)
+        become(request, parent)
+        os.close(there)
+        return None
+    os.close(there)
+    os.read(here, 1)  # nothing is written: it ends when the fork closes its side
+    os.close(here)
+    return {"pid": pid}
 
 
 def import_all(name: str) -> None:
@@ -63,18 +85,24 @@ def import_all(name: str) -> None:
 
 
 def become(request: dict[str, Any], parent: int) -> None:
-    """What the leash does for a program: a session of its own that ends with its parent; then log, folder and environment."""
-    os.setsid()
-    restore_signals()
-    _libc.prctl(PR_SET_PDEATHSIG, int(request["stop_signal"]), 0, 0, 0)
-    if os.getppid() != parent:
-        sys.exit("the fork server is gone already")
-    _libc.prctl(PR_SET_NAME, request["name"].encode()[:15], 0, 0, 0)
+    """What the leash does for a program: a session of its own that ends with its parent; then folder and environment.
+
+    Its log comes first, so that all that goes wrong is told there.
+    """
     log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     for stream in (1, 2):
         os.dup2(log, stream)
     os.close(log)
+    os.setsid()
+    restore_signals()
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # these two as the interpreter has them after its start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _libc.prctl(PR_SET_PDEATHSIG, int(request["stop_signal"]), 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit("the fork server is gone already")
+    _libc.prctl(PR_SET_NAME, request["name"].encode()[:15], 0, 0, 0)
     os.chdir(request["folder"])
+    sys.path[0] = os.getcwd()
     os.environ.clear()
     os.environ.update(request["env"])
 

@@ -27,6 +27,7 @@ FORGIVEN_AFTER_S = 5.0  # a process that was ready and lived this long has its d
 FAILURES_MAX = 4  # who waits for a process that dies this often in a row without ever being ready waits no more
 RECORD = "processes.json"
 FORK_SERVER = "fork-server"
+IMPORTS_WITHIN_S = 20.0  # it takes three to seven; who waits for it waits no longer
 
 
 class ProcessFailed(Exception):
@@ -200,18 +201,29 @@ class Supervisor:
 
     def _look(self) -> None:
         """Bury the dead, and start again those that are due."""
+        if self._forks is not None and self._forks.hangs:
+            self._children[FORK_SERVER].send(signal.SIGKILL)  # and a new one comes
         for child in list(self._children.values()):
             if child.reap():
                 if child.wanted and child.keep:
                     self._mourn(child)
                 self._record()
             elif child.restart_at is not None and child.wanted and time.monotonic() >= child.restart_at:
+                if child.process.module and self._fork_server_is_coming():
+                    continue
                 child.restarts += 1
                 try:
                     self._spawn(child)
                 except OSError as error:  # no memory, no file handles: as good as a death
                     self._say(child.process.name, f"can't be started: {error}", "bad")
                     self._mourn(child)
+
+    def _fork_server_is_coming(self) -> bool:
+        """Whether it is about to be ready, after at most one death: it is sooner there than a program that is started."""
+        server = self._children.get(FORK_SERVER)
+        if server is None or not server.wanted or server.ready.is_set() or server.failures > 1:
+            return False
+        return server.pid is None or time.monotonic() - server.started_at < IMPORTS_WITHIN_S
 
     def _mourn(self, child: Child) -> None:
         child.failures += 1

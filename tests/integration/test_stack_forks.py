@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from shared_services import SharedServices
 
-from ops.child import Process
+from ops.child import LEASH, Process
 from ops.leftovers import read_stat
 from ops.probes import wait_until
 from ops.processes import module_of, read_procfile
@@ -18,6 +21,11 @@ from ops.stack import PROJECT, Stack
 from ops.supervisor import FORK_SERVER, ProcessFailed
 
 COSTLY = "print('the import is done', flush=True)"  # it goes to the log of who imports
+DIES_IN_THE_FORK_SERVER = """
+import __main__
+if "forkserver" in __main__.__file__:
+    raise SystemExit("it can't be imported")
+"""
 PROGRAM = """
 import os, pathlib, signal, sys
 import costly
@@ -35,7 +43,8 @@ Start = Callable[..., Stack]
 def given(tmp_path: Path, services: SharedServices) -> dict[str, str]:
     """An environment that names the servers, so that a stack starts none of its own, and where to find the program."""
     (tmp_path / "costly.py").write_text(COSTLY)
-    (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "program.py").write_text(PROGRAM)  # found as `python -m` finds it, in the process's folder
     urls = {key.upper(): str(services.state[key]) for key in ("database_url", "redis_url")}
     return dict(os.environ) | urls | {"RABBITMQ_URL": services.queue_url, "PYTHONPATH": str(tmp_path)}
 
@@ -44,7 +53,7 @@ def stack_of(tmp_path: Path, given: dict[str, str], *more: str) -> Stack:
     def processes(stack: Stack) -> list[Process]:
         words, ready = ["program", "one", *more], stack.folder.root / "worker.ready"
         env = stack.environment(ONLY_HERE="yes")
-        return [Process("worker", ["python", "-m", *words], env=env, ready_file=ready, folder=tmp_path, module=words)]
+        return [Process("worker", ["python", "-m", *words], env=env, ready_file=ready, folder=tmp_path / "folder", module=words)]
 
     return Stack(tmp_path / "run", processes, imports=["costly"], environment=given)
 
@@ -64,9 +73,35 @@ def test_a_fork_is_the_program_with_session_folder_log_and_environment_of_its_ow
     assert stat is not None
     assert stat.group == os.getsid(pid) == pid
     assert Path(f"/proc/{pid}/comm").read_text() == "worker\n"
-    assert (stack.folder.logs / "worker.log").read_text() == f"__main__ {tmp_path}/program.py one yes {tmp_path}\n"
+    folder = tmp_path / "folder"
+    assert (stack.folder.logs / "worker.log").read_text() == f"__main__ {folder}/program.py one yes {folder}\n"
     assert (stack.folder.logs / f"{FORK_SERVER}.log").read_text() == "the import is done\n"
     assert not any("socket" in os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir())
+    assert signals_of(pid) == signals_of_a_program()
+
+
+def test_a_fork_hears_a_signal_that_is_sent_at_once(stack: Stack, tmp_path: Path) -> None:
+    process = stack.supervisor._children["worker"].process
+    for number in range(40):
+        name = f"worker-{number}"
+        stack.supervisor.start(replace(process, name=name, ready_file=tmp_path / name))
+        gone = stack.supervisor._children[name].gone
+        stack.kill(name, signal.SIGTERM)
+
+        assert gone.wait(2.0)
+        stack.supervisor.stop(name)
+
+
+def test_a_process_that_no_fork_server_can_be_told_of_is_started_and_no_other_is_touched(stack: Stack) -> None:
+    process = stack.supervisor._children["worker"].process
+    before = stack.pids()
+
+    stack.supervisor.start(replace(process, name="large", env={**process.env, "LARGE": "x" * 120_000, "MORE": "x" * 20_000}))
+    stack.supervisor.wait_ready("large")
+
+    after = stack.pids()
+    assert parent_of(after["large"]) == os.getpid()
+    assert {name: after[name] for name in before} == before
 
 
 def test_a_killed_fork_is_forked_again(stack: Stack) -> None:
@@ -89,13 +124,23 @@ def test_a_fork_ends_with_its_fork_server_and_both_come_back(stack: Stack) -> No
     assert wait_until(lambda: stack.supervisor.restarts("worker") == 1, timeout_s=10)
     stack.wait_ready(FORK_SERVER, "worker")
 
-    assert not {*before.values()} & {*stack.pids().values()}
-    assert wait_until(lambda: read_stat(before["worker"]) is None, timeout_s=5)
-    stack.restart("worker")
-    assert parent_of(stack.pids()["worker"]) == stack.pids()[FORK_SERVER]
+    after = stack.pids()
+    assert not {*before.values()} & {*after.values()}
+    assert parent_of(after["worker"]) == after[FORK_SERVER]
+    assert wait_until(lambda: is_dead(before["worker"]), timeout_s=5)
 
 
-def test_where_the_fork_server_does_not_answer_the_program_is_started(
+def test_a_fork_does_not_wait_for_a_fork_server_that_dies_at_its_start(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "costly.py").write_text(DIES_IN_THE_FORK_SERVER)
+
+    stack.kill(FORK_SERVER)
+    assert wait_until(lambda: stack.supervisor.restarts("worker") == 1, timeout_s=20)
+    stack.wait_ready("worker")
+
+    assert parent_of(stack.pids()["worker"]) == os.getpid()
+
+
+def test_where_the_fork_server_does_not_answer_the_program_is_started_and_it_is_replaced(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ops.forking.ANSWER_S", 0.2)
@@ -107,7 +152,8 @@ def test_where_the_fork_server_does_not_answer_the_program_is_started(
     stack.restart("worker")
 
     assert parent_of(stack.pids()["worker"]) == os.getpid()
-    os.kill(server, signal.SIGCONT)
+    assert wait_until(lambda: stack.pids().get(FORK_SERVER, server) != server, timeout_s=10)  # it was of no use
+    stack.wait_ready(FORK_SERVER)
 
 
 def test_a_fork_that_fails_at_its_start_tells_its_status_and_its_last_words(tmp_path: Path, given: dict[str, str]) -> None:
@@ -134,6 +180,25 @@ def test_a_fork_server_can_become_every_process_of_the_procfile() -> None:
     assert all(modules.values())
     assert module_of("python -m pipeline.worker dispatch $BROKER") == []
     assert module_of("node server.js") == []
+
+
+def is_dead(pid: int) -> bool:
+    """Gone, or waiting for somebody who looks after orphans."""
+    stat = read_stat(pid)
+    return stat is None or stat.state == "Z"
+
+
+def signals_of(pid: int | str) -> list[str]:
+    """What it ignores, catches and blocks."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return [line for line in lines if line.startswith(("SigIgn", "SigCgt", "SigBlk"))]
+
+
+def signals_of_a_program() -> list[str]:
+    script = "print(open('/proc/self/status').read())"
+    command = [sys.executable, "-I", "-S", LEASH, str(os.getpid()), "15", "-", "--", sys.executable, "-c", script]
+    status = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [line for line in status.splitlines() if line.startswith(("SigIgn", "SigCgt", "SigBlk"))]
 
 
 def parent_of(pid: int) -> int:
