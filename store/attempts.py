@@ -110,7 +110,7 @@ def count_sent(unit: Unit, account_id: str, windows: Sequence[int], now: datetim
 
     Reads only attempts of orders accepted since an hour before the longest window began: ids carry their time.
     """
-    starts = {seconds: _window_start(seconds, now) for seconds in windows}
+    starts = {seconds: window_start(seconds, now) for seconds in windows}
     rows = unit.rows(
         "select started_at from attempts where order_id >= first_id_at(%s) and account_id = %s and started_at >= %s"
         " and outcome is distinct from 'NOT_SENT'",
@@ -119,7 +119,8 @@ def count_sent(unit: Unit, account_id: str, windows: Sequence[int], now: datetim
     return {seconds: sum(at >= start for (at,) in rows) for seconds, start in starts.items()}
 
 
-def _window_start(seconds: int, now: datetime) -> datetime:
+def window_start(seconds: int, now: datetime) -> datetime:
+    """When the calendar window of so many seconds, counted in Indian time, that is under way now began."""
     local = int(now.timestamp()) + _IST_S
     return datetime.fromtimestamp(local - local % seconds - _IST_S, UTC)
 
