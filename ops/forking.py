@@ -51,6 +51,15 @@ class Spawned:
         return self._popen.wait()
 
 
+def is_possible() -> bool:
+    """Whether the kernel tells us the death of a process that isn't our child."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (OSError, AttributeError):  # an old kernel, a sandbox that forbids it, or a Python built without
+        return False
+    return True
+
+
 class NoForkServer(Exception):
     """It isn't there, doesn't answer, or can't do that."""
 

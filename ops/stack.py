@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from ops.child import Process
 from ops.console import Say, silence
-from ops.forking import ForkServer
+from ops.forking import ForkServer, is_possible
 from ops.ports import Ports
 from ops.runfolder import FolderProblem, RunFolder
 from ops.services import Services, Urls
@@ -58,7 +58,8 @@ class Stack:
         self.folder = RunFolder(root)
         self._ports = Ports(self.folder)
         self._make_processes, self._prepare, self._wanted_ports = processes, prepare, ports or {}
-        self._imports, self._vhosts, self._fast, self._say = imports, vhosts, fast, say
+        self._imports = imports if is_possible() else ()
+        self._vhosts, self._fast, self._say = vhosts, fast, say
         self._environment = dict(environment)
         self._supervisor: Supervisor | None = None
         self._services: Services | None = None

@@ -164,6 +164,16 @@ def test_a_fork_that_fails_at_its_start_tells_its_status_and_its_last_words(tmp_
         pytest.fail("it came up all the same")
 
 
+def test_where_no_death_is_told_programs_are_started(
+    tmp_path: Path, given: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("os.pidfd_open")
+
+    with stack_of(tmp_path, given) as stack:
+        assert stack.pids().keys() == {"worker"}
+        assert parent_of(stack.pids()["worker"]) == os.getpid()
+
+
 def test_nothing_is_left_of_a_stack_with_forks(tmp_path: Path, given: dict[str, str]) -> None:
     with stack_of(tmp_path, given) as stack:
         pids = stack.pids()
