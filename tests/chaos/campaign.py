@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from tests.chaos.allowance import Allowance
 from tests.chaos.bed import PROVEN_S, Bed, until
 from tests.chaos.cluster import LEADER, Cluster
 from tests.chaos.invariants import Scene, Violation, find_violations, look
@@ -75,7 +76,14 @@ def run(
     load = Load(bed.stack.base_url, bed.key, seed, per_s=per_s)
     bed.make_hostile()
     load.start()
+    allowance = Allowance(datetime.now(UTC))
     for number, fault in enumerate(plan, 1):
+        if rest_s := allowance.rest_s(datetime.now(UTC)):
+            told(f"the brokers' allowance is used up, and so there is a rest of {rest_s / 60:.0f} minutes")
+            load.rest()
+            time.sleep(rest_s)
+            load.go_on()
+            ends_at = None if ends_at is None else ends_at + rest_s
         if ends_at is not None and time.monotonic() > ends_at:
             told(f"the time is over after {number - 1} of {len(plan)} faults")
             break

@@ -36,7 +36,8 @@ class Load:
         self.worst_s = 0.0  # from the first try of a key to its answer
         self.wrong: list[tuple[str, str]] = []  # key, and what was wrong with its answer
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
+        self._stopping, self._going_on = threading.Event(), threading.Event()
+        self._going_on.set()
         self.changes = Changes(self._client, self._ask)
         self._bursts = 0
         self._burst_threads: list[threading.Thread] = []
@@ -60,9 +61,17 @@ class Load:
             self._burst_threads.append(thread)
         self._burst_threads = [thread for thread in self._burst_threads if thread.is_alive()]
 
+    def rest(self) -> None:
+        """No new intents until `go_on`; then the same ones as without a rest."""
+        self._going_on.clear()
+
+    def go_on(self) -> None:
+        self._going_on.set()
+
     def stop(self, within_s: float = 120.0) -> None:
         """No new intents; those without an answer are asked for until they have one."""
         self._stopping.set()
+        self.go_on()
         deadline = time.monotonic() + within_s
         for thread in (*self._threads, *self._burst_threads):
             thread.join(max(0.1, deadline - time.monotonic()))
@@ -81,6 +90,7 @@ class Load:
         chance = random.Random(f"{self._seed} client {number}")
         client, count = self._client(), 0
         while not self._stopping.wait(chance.expovariate(1 / self._gap_s)):
+            self._going_on.wait()
             count += 1
             account = chance.choice(ACCOUNTS)
             orders = [_line(chance, account) for _ in range(chance.choice((1, 1, 1, 2, 3)))]

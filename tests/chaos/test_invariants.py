@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.allowance import Allowance
 from tests.chaos.invariants import Scene, nothing_waits_for_ever
 
 NOW = datetime(2026, 11, 26, 10, 44, 0, tzinfo=UTC)  # 16:14 in India: the half hour began at 10:30
@@ -50,3 +51,12 @@ def test_an_order_whose_account_has_used_its_half_hour_waits_by_right() -> None:
 def test_no_other_order_does(waiting: Scene) -> None:
     assert [order_id for order_id, _ in nothing_waits_for_ever(waiting)] == ["one"]
     assert (waiting.busy, waiting.waiting_for_allowance) == (1, 0)
+
+
+def test_a_long_campaign_rests_until_the_next_half_hour_and_counts_anew_in_it() -> None:
+    half_past = NOW - 14 * MINUTE
+    allowance = Allowance(half_past - 8 * MINUTE)
+
+    rests = [allowance.rest_s(half_past + minutes * MINUTE) for minutes in (-1, 0, 9, 10, 29, 30, 39, 40)]
+
+    assert rests == [0, 0, 0, 20 * 60, 60, 0, 0, 20 * 60]
