@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from pipeline.stopping import SignalPipe
 
 
 class Interrupted(BaseException):
@@ -18,8 +19,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._asked = False
-        self._woken, self.waker = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self.waker, False)
+        self._pipe = SignalPipe()
         self.raising = True
 
     def handle(self, number: int, frame: FrameType | None) -> None:
@@ -31,11 +31,10 @@ class Interrupts:
         """Sleep until somebody asks; also one who asked just before (see pipeline/stopping.py) is heard."""
         self.raising = False
         while not self._asked:
-            os.read(self._woken, 4096)
+            self._pipe.wait()
 
     def close(self) -> None:
-        os.close(self._woken)
-        os.close(self.waker)
+        self._pipe.close()
 
 
 @contextmanager
@@ -45,12 +44,10 @@ def handling_interrupts() -> Iterator[Interrupts]:
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
-    woken_before = signal.set_wakeup_fd(interrupts.waker, warn_on_full_buffer=False)
     before = {number: signal.signal(number, interrupts.handle) for number in numbers}
     try:
         yield interrupts
     finally:
-        signal.set_wakeup_fd(woken_before)
-        interrupts.close()
         for number, handler in before.items():
             signal.signal(number, handler)
+        interrupts.close()

@@ -17,13 +17,30 @@ from collections.abc import Sequence
 USUAL = (signal.SIGTERM, signal.SIGINT)
 
 
+class SignalPipe:
+    """Wakes the main thread at any signal that has a handler, whichever thread the kernel gives it to, and whenever."""
+
+    def __init__(self) -> None:
+        self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._before = signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+
+    def wait(self, timeout: float | None = None) -> None:
+        """For a signal since the last wait, at most so many seconds."""
+        if select.select([self._woken], [], [], timeout)[0]:
+            os.read(self._woken, 4096)
+
+    def close(self) -> None:
+        signal.set_wakeup_fd(self._before)
+        os.close(self._woken)
+        os.close(self._waker)
+
+
 class StopSignals:
     """Made in the main thread, which alone waits here; other threads ask `event`, or wait for it."""
 
     def __init__(self, numbers: Sequence[signal.Signals] = USUAL) -> None:
         self.event = threading.Event()
-        self._woken, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        self._pipe = SignalPipe()
         for number in numbers:
             signal.signal(number, lambda *_: self.event.set())
 
@@ -37,6 +54,5 @@ class StopSignals:
             left_s = None if end is None else end - time.monotonic()
             if left_s is not None and left_s <= 0:
                 break
-            if select.select([self._woken], [], [], left_s)[0]:
-                os.read(self._woken, 4096)
+            self._pipe.wait(left_s)
         return self.event.is_set()

@@ -17,11 +17,9 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from brokers import upstox, zerodha
 from domain.events import FOLDED, fold
 from domain.ids import is_our_tag
 from domain.lifecycle import AT_BROKER, TERMINAL, OrderState, may_move
-from store.attempts import window_start
 
 Row = dict[str, Any]
 
@@ -33,9 +31,6 @@ STATE_OF = {  # what the simulator's final words are in ours
     "cancelled after market order": OrderState.CANCELLED,
 }
 UNDECIDED = frozenset({"RECEIVED", "HELD", "SENDING", "UNKNOWN"})
-WINDOWS = {"upstox": upstox.CAPABILITIES.order_windows, "zerodha": zerodha.CAPABILITIES.order_windows}
-SHORT_WINDOW_S = 60  # what waits for a second or a minute is not told as waiting
-SPENT = 0.9  # of a window's count; places may take 0.95, and calls that a death cut off are not on record
 NOT_CHECKED = {"audit chain": "there is no audit chain yet"}
 
 
@@ -71,41 +66,9 @@ class Scene:
     installation: str = "OC"
 
     @property
-    def open_commands(self) -> list[Row]:
-        """Those that are neither done nor an operator's, nor wait for their account's allowance."""
-        spent = self.spent_accounts()
-        return [
-            row
-            for row in self.commands
-            if row["state"] not in ("DONE", "STUCK") and not self._waits_for_allowance(row, spent)
-        ]
-
-    @property
-    def waiting_for_allowance(self) -> int:
-        """Commands of accounts that have used what their broker allows them in its half hour or day: they go in the next one."""
-        spent = self.spent_accounts()
-        return sum(self._waits_for_allowance(row, spent) for row in self.commands)
-
-    @property
     def busy(self) -> int:
-        """Open commands, and reports that wait."""
-        return len(self.open_commands) + self.reports_waiting
-
-    def spent_accounts(self) -> set[str]:
-        """Accounts with as many attempts in one of their broker's long windows as places may take of it, or almost."""
-        spent = set()
-        for account in self.accounts:
-            times = [row["started_at"] for row in self.attempts if row["account_id"] == account["id"]]
-            for window in WINDOWS.get(account["broker"], ()):
-                if window.seconds > SHORT_WINDOW_S:
-                    begin = window_start(window.seconds, self.now)
-                    if sum(at >= begin for at in times) >= SPENT * window.count:
-                        spent.add(str(account["id"]))
-        return spent
-
-    def _waits_for_allowance(self, command: Row, spent: Collection[str]) -> bool:
-        is_to_be_sent = command["state"] == "READY" and command["stage"].startswith("dispatch.")
-        return is_to_be_sent and self.orders[str(command["order_id"])]["account_id"] in spent
+        """Commands that are neither done nor an operator's, and reports that wait."""
+        return sum(row["state"] not in ("DONE", "STUCK") for row in self.commands) + self.reports_waiting
 
 
 def look(
@@ -242,11 +205,9 @@ def totals_are_sums(scene: Scene) -> Iterator[tuple[str, str]]:
 
 def nothing_waits_for_ever(scene: Scene) -> Iterator[tuple[str, str]]:
     """6. No due work lies about, no lease is over without being UNKNOWN, and each UNKNOWN order is looked for."""
-    open_commands = {(row["order_id"], row["seq"]) for row in scene.open_commands}
     for command in scene.commands:
         order_id, late = str(command["order_id"]), scene.now - WAITED_TOO_LONG
-        is_open = (command["order_id"], command["seq"]) in open_commands
-        if command["state"] == "READY" and command["due_at"] < late and is_open:
+        if command["state"] == "READY" and command["due_at"] < late:
             yield order_id, f"is due at {command['stage']} since {command['due_at']:%H:%M:%S}, and nobody takes it"
         if command["state"] == "SENDING" and command["lease_until"] < late:
             yield order_id, f"its lease ended at {command['lease_until']:%H:%M:%S}, and it is still being sent"
