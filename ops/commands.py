@@ -17,10 +17,9 @@ from ops.interrupts import Interrupted, handling_interrupts
 from ops.leftovers import Identity, end_leftovers, send
 from ops.probes import wait_until
 from ops.runfolder import FolderProblem, RunFolder
-from ops.stack import STATE, Stack
+from ops.stack import PROJECT, STATE, Stack
 from ops.supervisor import RECORD, ProcessFailed
 
-PROJECT = Path(__file__).resolve().parent.parent
 RUN = PROJECT / ".run"
 OTHERS = (PROJECT / ".run-dev", PROJECT / ".run-test", PROJECT / ".run-bench", PROJECT / ".run-chaos", PROJECT / ".run-chaos-queue")
 STOP_WITHIN_S = 15.0
