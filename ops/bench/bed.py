@@ -36,6 +36,8 @@ BROKER = "stub"
 VHOST = "plain"  # the virtual host of the chain we are compared with
 ACCOUNTS = 16
 INSTRUMENTS = ("NSE:INFY", "NSE:RELIANCE", "NSE:TCS", "NSE:HDFCBANK")
+SETTLED_WITHIN_S, LOOK_EVERY_S = 10.0, 0.5
+QUIET_CORES = 0.25  # of all processes and servers; without any load they take 0.1
 STOP_GRACE_S = 15  # nothing is measured meanwhile: let each end its work
 UNLIMITED_PAISE = 10**16
 GIVEN = ("DATABASE_URL", "OWNER_DATABASE_URL", "RABBITMQ_URL", "REDIS_URL")
@@ -112,6 +114,20 @@ class Bed:
             self.stack.supervisor.wait_ready(*self._processes)
             self._is_paused = False
 
+    def settle(self, within_s: float = SETTLED_WITHIN_S) -> None:
+        """Until the stack has hardly anything to do, so that one measurement doesn't pay for the one before it.
+
+        No longer than the time given: what goes on for longer, such as a vacuum, belongs to what is measured.
+        """
+        deadline, before = time.monotonic() + within_s, self.read({})
+        while time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY_S)
+            now = self.read({})
+            spent_s = sum(seconds for name, seconds in now.since(before).items() if ":" not in name)
+            if spent_s < QUIET_CORES * LOOK_EVERY_S:
+                return
+            before = now
+
     def renew(self) -> None:
         """An empty database, and processes that remember nothing: started when they are needed."""
         self.pause()
@@ -165,8 +181,3 @@ def bids() -> tuple[tuple[str, str], ...]:
     """Instruments, each with yesterday's close as the price: within any band."""
     known = all_instruments(datetime.now(IST).date())
     return tuple((name, str(known[name].close)) for name in INSTRUMENTS)
-
-
-def settle(seconds: float = 2.0) -> None:
-    """Let what was under way end before the next measurement."""
-    time.sleep(seconds)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from ops.bench.bed import BROKER, Bed, settle
+from ops.bench.bed import BROKER, Bed
 from ops.bench.comparison import PlainChain, Shape
 from ops.bench.measure import CouldNotMeasure, Measured, measure
 from ops.bench.stored import store_orders
@@ -77,7 +77,7 @@ class Bench:
         """By a closed loop that keeps enough requests under way to keep every stage busy, for a few seconds."""
         window = 64 if lines == 1 else 16
         found = measure(self.bed, seconds=self.lengths.probe_s, warmup_s=2.0, window=window, lines=lines)
-        settle()
+        self.bed.settle()
         if not found.orders_per_s:
             raise CouldNotMeasure(f"nothing was finished under load: {found.tally.statuses}, {found.states}")
         return found.orders_per_s
@@ -93,7 +93,7 @@ class Bench:
                 rate=max(offered / lines, 1.0),
                 lines=lines,
             )
-            settle()
+            self.bed.settle()
             if found.orders_per_s < KEEPS_UP * offered:
                 break
             self.note(f"  {found.orders_per_s:,.0f} orders/s of {offered:,.0f} offered were finished: offering more")
@@ -158,7 +158,7 @@ def overload(bench: Bench) -> dict[str, Any]:
         rate=2 * before,
         connections=CROWD,
     )
-    settle()
+    bench.bed.settle()
     capacity = (before + bench.find_capacity(1)) / 2
     return {"capacity_per_s": round(capacity, 1), "kept": round(found.orders_per_s / capacity, 3), **found.as_json()}
 
@@ -176,7 +176,7 @@ def memory(bench: Bench) -> dict[str, Any]:
         sample=lambda: bench.bed.read({}).private_mb,
         sample_every_s=max(seconds / 50, 1.0),
     )
-    settle()
+    bench.bed.settle()
     samples = [sample for sample in found.samples if sample]
     early, late = samples[len(samples) // 5], samples[-1]
     ours = bench.bed.names()
@@ -190,14 +190,14 @@ def million(bench: Bench) -> dict[str, Any]:
 
     def cost() -> Measured:
         found = measure(bench.bed, seconds=bench.lengths.steady_s, warmup_s=bench.lengths.warmup_s, rate=rate)
-        settle()
+        bench.bed.settle()
         return found
 
     empty = cost()
     bench.note(f"  storing {bench.lengths.stored_orders:,} orders …")
     with bench.bed.connect() as connection:
         took_s = store_orders(connection, bench.lengths.stored_orders)
-    settle(5.0)
+    bench.bed.settle()
     full = cost()
     bench.bed.renew()
     ratio = round(full.cpu_ms_per_order / max(empty.cpu_ms_per_order, 1e-9), 3)
@@ -214,7 +214,7 @@ def snapshot(bench: Bench) -> dict[str, Any]:
         holder.execute("set transaction isolation level repeatable read")
         holder.execute("select count(*) from accounts")
         found = [measure(bench.bed, seconds=seconds, warmup_s=1.0, rate=rate) for _ in range(slices)]
-    settle()
+    bench.bed.settle()
     return {
         "held_s": bench.lengths.snapshot_s,
         "offered_per_s": round(rate, 1),
