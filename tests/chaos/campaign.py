@@ -177,7 +177,8 @@ def judge(bed: Bed, load: Load, result: Result) -> None:
     result.violations += [Violation("accepted work goes on", key, told) for key, told in load.wrong]
     result.violations += [
         Violation("nothing waits for ever", str(row["order_id"]), f"is {row['state']} at {row['stage']}, long after peace")
-        for row in seen.open_commands
+        for row in seen.commands
+        if row["state"] not in ("DONE", "STUCK")
     ]
     if told := bed.verify():
         result.violations.append(Violation("coordinator verify", "the record", told))
@@ -198,7 +199,6 @@ def judge(bed: Bed, load: Load, result: Result) -> None:
         **{f"asked to {what}": count for what, count in sorted(load.changes.asked.items())},
         **Counter(f"told {row['kind'].lower()}: {row['result']}" for row in seen.changes),
         "stuck": sum(row["state"] == "STUCK" for row in seen.commands),
-        "waiting for their account's allowance": seen.waiting_for_allowance,
         "requests without an answer": load.unanswered,
         "replays": load.replayed,
         "longest until an answer, s": round(load.worst_s, 1),
